@@ -1,0 +1,318 @@
+//! [`Error`]: what can go wrong, with the numbers.
+
+use core::fmt;
+
+/// The kernel's error number; rustix's type.
+pub use rustix::io::Errno;
+
+/// Why a call failed. Small, `Copy`, and complete without an allocator: the numbers are inside.
+///
+/// With the feature `std` it converts to `std::io::Error`, with the kinds and the texts that
+/// memmap2 gives; the `Error` itself is then the `source()` of the `io::Error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused a call.
+    Sys {
+        /// The system call.
+        call: Call,
+        /// Its error number.
+        errno: Errno,
+    },
+    /// A range of bytes ends past the map, or past the file where only a whole file is safe.
+    OutOfRange {
+        /// First byte of the range.
+        offset: u64,
+        /// Length of the range in bytes.
+        len: u64,
+        /// Length in bytes of what it had to lie inside.
+        limit: u64,
+    },
+    /// No length was given, and the offset lies past the end of the file.
+    PastEnd {
+        /// File offset in bytes.
+        offset: u64,
+        /// Length of the file in bytes.
+        file_len: u64,
+    },
+    /// A length in bytes does not fit in an `isize`, or the pages around it do not fit in the
+    /// address space.
+    TooLong {
+        /// The length in bytes.
+        len: u64,
+    },
+    /// No length was given for a character device, which has none to ask for.
+    NoLength,
+    /// Not a page size: not a power of two, or too large for this address space.
+    PageSize {
+        /// The size in bytes.
+        value: u64,
+    },
+    /// The file may still change, so that it is not safe to hand out references to its bytes.
+    Mutable(Mutable),
+}
+
+// A Result that a register pair or a small stack slot can carry.
+const _: () = assert!(size_of::<Error>() <= 32);
+
+/// Why a file does not count as immutable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mutable {
+    /// A memfd without `F_SEAL_SHRINK`: it can be truncated.
+    NoShrinkSeal,
+    /// A memfd without `F_SEAL_WRITE`: it can be written.
+    NoWriteSeal,
+    /// A memfd, or another file on tmpfs, with neither seal.
+    NoSeals,
+    /// Neither a memfd nor protected by fs-verity.
+    NoVerity,
+}
+
+/// The system call that an [`Error::Sys`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Call {
+    /// fstat(2), for the default length and for `map_if_safe`.
+    Fstat,
+    /// ioctl(2): `BLKGETSIZE64`, for the default length of a block device.
+    Ioctl,
+    /// madvise(2).
+    Madvise,
+    /// `memfd_create(2)`, for the size of the default huge page.
+    MemfdCreate,
+    /// mlock(2) or mlock2(2).
+    Mlock,
+    /// mmap(2).
+    Mmap,
+    /// mprotect(2), also for the page size lookup.
+    Mprotect,
+    /// mremap(2).
+    Mremap,
+    /// msync(2).
+    Msync,
+    /// munlock(2).
+    Munlock,
+}
+
+impl Call {
+    /// Gives the call's name in section 2 of the manual.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fstat => "fstat",
+            Self::Ioctl => "ioctl",
+            Self::Madvise => "madvise",
+            Self::MemfdCreate => "memfd_create",
+            Self::Mlock => "mlock",
+            Self::Mmap => "mmap",
+            Self::Mprotect => "mprotect",
+            Self::Mremap => "mremap",
+            Self::Msync => "msync",
+            Self::Munlock => "munlock",
+        }
+    }
+}
+
+impl Error {
+    /// Gives the kernel's error number, where the kernel gave one.
+    #[must_use]
+    pub const fn errno(self) -> Option<Errno> {
+        match self {
+            Self::Sys { errno, .. } => Some(errno),
+            _ => None,
+        }
+    }
+
+    /// Tells whether a range lay outside the map.
+    #[must_use]
+    pub const fn is_range(self) -> bool {
+        matches!(self, Self::OutOfRange { .. })
+    }
+}
+
+impl fmt::Display for Mutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("fd is not safe to map: ")?;
+        f.write_str(match self {
+            Self::NoShrinkSeal => "missing seals F_SEAL_SHRINK",
+            Self::NoWriteSeal => "missing seals F_SEAL_WRITE",
+            Self::NoSeals => "missing seals F_SEAL_SHRINK and F_SEAL_WRITE",
+            Self::NoVerity => "it is not a memfd and it has no fs-verity",
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Sys { call, errno } => {
+                write!(f, "{}: os error {}", call.name(), errno.raw_os_error())
+            }
+            Self::OutOfRange { offset, len, limit } => write!(
+                f,
+                "range of {len} bytes at offset {offset} ends past the limit of {limit} bytes"
+            ),
+            Self::PastEnd { offset, file_len } => write!(
+                f,
+                "offset {offset} lies past the end of the file, which has {file_len} bytes"
+            ),
+            Self::TooLong { len } => {
+                write!(
+                    f,
+                    "length of {len} bytes is too long for this address space"
+                )
+            }
+            Self::NoLength => {
+                f.write_str("a character device has no length of its own: give one with len()")
+            }
+            Self::PageSize { value } => write!(f, "{value} bytes is not a usable page size"),
+            Self::Mutable(why) => fmt::Display::fmt(&why, f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+#[cfg(feature = "std")]
+mod io {
+    //! Here and not in the std crate, because both types are foreign there.
+
+    use super::{Error, fmt};
+    use std::io;
+
+    /// memmap2's text, with the numbers one step down, in `source()`.
+    #[derive(Debug)]
+    struct Described {
+        text: &'static str,
+        source: Error,
+    }
+
+    impl fmt::Display for Described {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.text)
+        }
+    }
+
+    impl core::error::Error for Described {
+        fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+            Some(&self.source)
+        }
+    }
+
+    /// Keeps `raw_os_error()` of a refused call. Ranges outside a map are `InvalidInput`, a bad
+    /// length or offset against the file is `InvalidData`, as in memmap2.
+    impl From<Error> for io::Error {
+        #[cold]
+        fn from(error: Error) -> Self {
+            let described = |kind, text| {
+                let source = error;
+                Self::new(kind, Described { text, source })
+            };
+            match error {
+                Error::Sys { errno, .. } => Self::from_raw_os_error(errno.raw_os_error()),
+                Error::OutOfRange { .. } => {
+                    described(io::ErrorKind::InvalidInput, "invalid input parameter")
+                }
+                Error::PastEnd { .. } => described(
+                    io::ErrorKind::InvalidData,
+                    "memory map offset is larger than length",
+                ),
+                Error::TooLong { .. } => described(
+                    io::ErrorKind::InvalidData,
+                    "memory map length overflows isize",
+                ),
+                Error::NoLength | Error::PageSize { .. } | Error::Mutable(_) => {
+                    Self::new(io::ErrorKind::InvalidInput, error)
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use core::error::Error as _;
+
+        #[test]
+        fn io_errors_keep_the_errno_and_the_numbers() {
+            let refused = Error::Sys {
+                call: super::super::Call::Mmap,
+                errno: rustix::io::Errno::NOMEM,
+            };
+            let io = io::Error::from(refused);
+            assert_eq!(
+                io.raw_os_error(),
+                Some(rustix::io::Errno::NOMEM.raw_os_error())
+            );
+
+            let range = Error::OutOfRange {
+                offset: 1,
+                len: 2,
+                limit: 2,
+            };
+            let io = io::Error::from(range);
+            let plain = io::Error::from(io::ErrorKind::InvalidInput);
+            assert_eq!(io.kind(), plain.kind());
+            assert_eq!(std::format!("{io}"), std::format!("{plain}"));
+            let source = io
+                .source()
+                .and_then(|source| source.downcast_ref::<Error>());
+            assert_eq!(source, Some(&range));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    reason = "small numbers, and an overflow fails the test"
+)]
+mod tests {
+    use super::*;
+
+    /// A `fmt::Write` that compares, so that the test needs no allocator.
+    struct Expect<'a>(&'a str);
+
+    impl fmt::Write for Expect<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn texts_carry_the_numbers() {
+        let cases = [
+            (
+                Error::Sys {
+                    call: Call::Msync,
+                    errno: Errno::IO,
+                },
+                "msync: os error 5",
+            ),
+            (
+                Error::OutOfRange {
+                    offset: 4096,
+                    len: 1,
+                    limit: 4096,
+                },
+                "range of 1 bytes at offset 4096 ends past the limit of 4096 bytes",
+            ),
+            (
+                Error::PageSize { value: 5000 },
+                "5000 bytes is not a usable page size",
+            ),
+        ];
+        for (error, text) in cases {
+            let mut expect = Expect(text);
+            assert!(
+                fmt::write(&mut expect, format_args!("{error}")).is_ok(),
+                "{text}"
+            );
+            assert_eq!(expect.0, "");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+compile_error!("rawmap-core maps memory with Linux system calls; this target has none");
+
+mod advice;
+mod error;
+mod map;
+pub mod memfd;
+mod options;
+mod page;
+mod raw;
+mod span;
+mod sys;
+
+pub use advice::{Advice, UncheckedAdvice};
+pub use error::{Call, Errno, Error, Mutable};
+pub use map::{Mmap, MmapMut};
+pub use options::MmapOptions;
+pub use page::PageSize;
+pub use raw::{MmapRaw, Protection, RemapOptions};
+pub use span::Span;
+/// The trait that constructors take a file by: std's with the feature `std`, else rustix's.
+pub use sys::AsFd;
+pub use sys::page_size;

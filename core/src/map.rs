@@ -1,0 +1,332 @@
+//! [`Mmap`] and [`MmapMut`]: slices over a [`MmapRaw`].
+//!
+//! # Safety
+//!
+//! A slice needs memory that is mapped, initialised and changed by nobody else while it lives. The
+//! first two are the invariant of `MmapRaw`: mapped pages hold the file's bytes or zeros. The third
+//! is the duty of whoever called the `unsafe` constructor; anonymous private memory and immutable
+//! files have nobody else. Every call below that could move, change or unmap the bytes takes
+//! `&mut self` or `self`, so no slice is left.
+
+#![allow(
+    unsafe_code,
+    reason = "the two slices, and calls that pass their caller's duty on"
+)]
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::slice;
+
+use crate::{Advice, Error, MmapRaw, Protection, RemapOptions, UncheckedAdvice};
+
+/// A read-only map that dereferences to `&[u8]`.
+///
+/// It stays valid after the file is closed, and is unmapped when dropped.
+///
+/// # Safety
+///
+/// The constructors for files are `unsafe`: a change of the file by anybody else, while a slice
+/// lives, is undefined behaviour, and an access past the end of a file that got shorter raises
+/// SIGBUS. [`map_if_safe`](Self::map_if_safe) takes only files that cannot change. Use [`MmapRaw`]
+/// for files that others may write.
+///
+/// # Examples
+///
+/// ```
+/// use rawmap_core::MmapOptions;
+///
+/// let map = MmapOptions::new().len(100).map_anon()?.make_read_only()?;
+/// assert_eq!(&map[..], [0; 100]);
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+pub struct Mmap {
+    raw: MmapRaw,
+}
+
+/// A writable map that dereferences to `&mut [u8]`.
+///
+/// It stays valid after the file is closed, and is unmapped when dropped. What was not flushed by
+/// then reaches the file in the kernel's own time.
+///
+/// # Safety
+///
+/// As for [`Mmap`].
+///
+/// # Examples
+///
+/// ```
+/// use rawmap_core::MmapMut;
+///
+/// let mut map = MmapMut::map_anon(8192)?;
+/// map[5000] = 1;
+/// assert_eq!(map.iter().filter(|byte| **byte == 1).count(), 1);
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+pub struct MmapMut {
+    raw: MmapRaw,
+}
+
+/// The calls that both kinds of map have, passed on to [`MmapRaw`].
+macro_rules! common {
+    ($map:ident) => {
+        impl $map {
+            /// Tells the kernel how the map will be used. See [`MmapRaw::advise`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
+            #[inline]
+            pub fn advise(&self, advice: Advice) -> Result<(), Error> {
+                self.raw.advise(advice)
+            }
+
+            /// Tells the kernel how `len` bytes at `offset` will be used. See
+            /// [`MmapRaw::advise_range`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::OutOfRange`]: the range ends past the map.
+            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
+            #[inline]
+            pub fn advise_range(
+                &self,
+                advice: Advice,
+                offset: usize,
+                len: usize,
+            ) -> Result<(), Error> {
+                self.raw.advise_range(advice, offset, len)
+            }
+
+            /// Gives advice that can change what the memory holds. See
+            /// [`MmapRaw::unchecked_advise`].
+            ///
+            /// # Safety
+            ///
+            /// - As for [`MmapRaw::unchecked_advise`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
+            #[inline]
+            pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.raw.unchecked_advise(advice) }
+            }
+
+            /// Gives advice that can change what the memory holds, for `len` bytes at `offset`. See
+            /// [`MmapRaw::unchecked_advise_range`].
+            ///
+            /// # Safety
+            ///
+            /// - As for [`MmapRaw::unchecked_advise`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::OutOfRange`]: the range ends past the map.
+            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
+            #[inline]
+            pub unsafe fn unchecked_advise_range(
+                &self,
+                advice: UncheckedAdvice,
+                offset: usize,
+                len: usize,
+            ) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.raw.unchecked_advise_range(advice, offset, len) }
+            }
+
+            /// Reads the map into memory and keeps it there. See [`MmapRaw::lock`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::Sys`]: see [`MmapRaw::lock`].
+            #[inline]
+            pub fn lock(&self) -> Result<(), Error> {
+                self.raw.lock()
+            }
+
+            /// Undoes [`lock`](Self::lock). See [`MmapRaw::unlock`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::Sys`]: see [`MmapRaw::unlock`].
+            #[inline]
+            pub fn unlock(&self) -> Result<(), Error> {
+                self.raw.unlock()
+            }
+
+            /// Changes the length of the map to `new_len` bytes. See [`MmapRaw::remap`].
+            ///
+            /// # Safety
+            ///
+            /// - Bytes past the end of the file are not accessed.
+            /// - Pointers made from the map are not used afterwards, if it may move or shrinks.
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::TooLong`] and [`Error::Sys`]: see [`MmapRaw::remap`].
+            #[inline]
+            pub unsafe fn remap(
+                &mut self,
+                new_len: usize,
+                options: RemapOptions,
+            ) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.raw.remap(new_len, options) }
+            }
+
+            /// Gives the map without its slices, for the calls that only [`MmapRaw`] has. Only by
+            /// reference: whoever owns the `MmapRaw` could protect or move the bytes.
+            #[must_use]
+            #[inline]
+            pub const fn as_raw(&self) -> &MmapRaw {
+                &self.raw
+            }
+
+            /// # Safety
+            ///
+            /// - Nobody else changes the mapped bytes while a slice of them lives.
+            /// - The protection is what the type's slices need.
+            #[inline]
+            pub(crate) const unsafe fn from_raw(raw: MmapRaw) -> Self {
+                Self { raw }
+            }
+        }
+
+        impl Deref for $map {
+            type Target = [u8];
+
+            #[inline]
+            fn deref(&self) -> &[u8] {
+                // SAFETY: mapped and initialised by the invariant of `MmapRaw`, at most isize::MAX
+                // bytes; changed by nobody else by the duty of whoever made this map.
+                unsafe { slice::from_raw_parts(self.raw.as_ptr(), self.raw.len()) }
+            }
+        }
+
+        impl AsRef<[u8]> for $map {
+            #[inline]
+            fn as_ref(&self) -> &[u8] {
+                self
+            }
+        }
+
+        impl From<$map> for MmapRaw {
+            #[inline]
+            fn from(map: $map) -> Self {
+                map.raw
+            }
+        }
+
+        impl fmt::Debug for $map {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($map))
+                    .field("ptr", &self.raw.as_ptr())
+                    .field("len", &self.raw.len())
+                    .finish()
+            }
+        }
+    };
+}
+
+common!(Mmap);
+common!(MmapMut);
+
+impl Mmap {
+    /// `mprotect` -- makes the map writable. The file must have been opened for writing, unless
+    /// the map is a private copy.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. The map is gone then.
+    #[inline]
+    pub fn make_mut(mut self) -> Result<MmapMut, Error> {
+        self.raw.protect(Protection::ReadWrite)?;
+        Ok(MmapMut { raw: self.raw })
+    }
+}
+
+impl MmapMut {
+    /// Writes every changed byte to the medium and waits. See [`MmapRaw::flush`].
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: see [`MmapRaw::flush`].
+    #[inline]
+    pub fn flush(&self) -> Result<(), Error> {
+        self.raw.flush()
+    }
+
+    /// Starts nothing on Linux. See [`MmapRaw::flush_async`].
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: see [`MmapRaw::flush_async`].
+    #[inline]
+    pub fn flush_async(&self) -> Result<(), Error> {
+        self.raw.flush_async()
+    }
+
+    /// Writes `len` bytes at `offset` to the medium and waits. See [`MmapRaw::flush_range`].
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was stored.
+    /// - [`Error::Sys`]: see [`MmapRaw::flush`].
+    #[inline]
+    pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.raw.flush_range(offset, len)
+    }
+
+    /// Starts nothing on Linux. See [`MmapRaw::flush_async_range`].
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map.
+    /// - [`Error::Sys`]: see [`MmapRaw::flush_async`].
+    #[inline]
+    pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.raw.flush_async_range(offset, len)
+    }
+
+    /// `mprotect` -- makes the map read-only.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. The map is gone then.
+    #[inline]
+    pub fn make_read_only(mut self) -> Result<Mmap, Error> {
+        self.raw.protect(Protection::ReadOnly)?;
+        Ok(Mmap { raw: self.raw })
+    }
+
+    /// `mprotect` -- makes the map readable and executable, and no longer writable.
+    ///
+    /// On ARM and RISC-V, instructions that were written are seen only after the instruction cache
+    /// was told; that is the caller's part (`__builtin___clear_cache` in C, `fence.i` or
+    /// `riscv_flush_icache(2)` on RISC-V).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. The map is gone then.
+    #[inline]
+    pub fn make_exec(mut self) -> Result<Mmap, Error> {
+        self.raw.protect(Protection::ReadExec)?;
+        Ok(Mmap { raw: self.raw })
+    }
+}
+
+impl DerefMut for MmapMut {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`; writable by construction, and `&mut self` makes it the only slice.
+        unsafe { slice::from_raw_parts_mut(self.raw.as_mut_ptr(), self.raw.len()) }
+    }
+}
+
+impl AsMut<[u8]> for MmapMut {
+    #[inline]
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}

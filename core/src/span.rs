@@ -1,0 +1,148 @@
+//! [`Span`]: a byte range that was checked against a length.
+
+use crate::{Error, PageSize};
+
+/// A range of bytes, `offset..offset + len`, that was checked to lie inside something of a known
+/// length.
+///
+/// Every ranged call makes a `Span` against the length of its map first. The fields are private
+/// and [`Span::new`] is the only constructor, so whoever holds one needs no second check: the end
+/// does not overflow. Think before you add another way to build it.
+///
+/// # Examples
+///
+/// ```
+/// use rawmap_core::{PageSize, Span};
+///
+/// let span = Span::new(5000, 100, 8192)?;
+/// assert_eq!(span.pages(PageSize::KIB_4), Some((4096, 4096)));
+/// assert!(Span::new(8192, 0, 8192).is_ok());
+/// assert!(Span::new(8192, 1, 8192).is_err());
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    offset: usize,
+    len: usize,
+}
+
+impl Span {
+    /// Checks `len` bytes at `offset` against a length of `limit` bytes.
+    ///
+    /// An empty span at the very end is inside.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the span ends past `limit`, or its end does not fit in a `usize`.
+    #[inline]
+    pub const fn new(offset: usize, len: usize, limit: usize) -> Result<Self, Error> {
+        if offset <= limit && len <= limit.wrapping_sub(offset) {
+            Ok(Self { offset, len })
+        } else {
+            Err(out_of_range(offset, len, limit))
+        }
+    }
+
+    /// The whole of something that is `len` bytes long.
+    #[must_use]
+    #[inline]
+    pub const fn whole(len: usize) -> Self {
+        Self { offset: 0, len }
+    }
+
+    /// Gives the first byte's offset.
+    #[must_use]
+    #[inline]
+    pub const fn offset(self) -> usize {
+        self.offset
+    }
+
+    /// Gives the length in bytes.
+    #[must_use]
+    #[inline]
+    pub const fn len(self) -> usize {
+        self.len
+    }
+
+    /// Tells whether the span holds no byte.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives the offset one past the last byte.
+    #[must_use]
+    #[inline]
+    pub const fn end(self) -> usize {
+        // Cannot wrap: the constructor bounded the end by `limit`.
+        self.offset.wrapping_add(self.len)
+    }
+
+    /// Gives the whole pages that hold the span, as `(start, len)` in bytes; see
+    /// [`PageSize::cover`].
+    #[must_use]
+    #[inline]
+    pub const fn pages(self, page: PageSize) -> Option<(usize, usize)> {
+        page.cover(self.offset, self.len)
+    }
+}
+
+/// Kept out of line, so that a check costs its callers two compares and two jumps.
+#[cold]
+#[inline(never)]
+#[allow(
+    clippy::as_conversions,
+    reason = "usize to u64 widens, and `From` is not const"
+)]
+const fn out_of_range(offset: usize, len: usize, limit: usize) -> Error {
+    Error::OutOfRange {
+        offset: offset as u64,
+        len: len as u64,
+        limit: limit as u64,
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    reason = "small numbers, and an overflow fails the test"
+)]
+mod tests {
+    use super::*;
+
+    /// Small words and the ends of `usize`, against sums that cannot wrap.
+    #[test]
+    fn a_span_is_accepted_exactly_when_it_fits() {
+        let near = |middle: usize| (middle.saturating_sub(3)..=middle.saturating_add(3)).chain([0]);
+        for limit in near(5)
+            .chain(near(isize::MAX as usize))
+            .chain(near(usize::MAX))
+        {
+            for offset in near(5).chain(near(limit)).chain(near(usize::MAX)) {
+                for len in near(5).chain(near(limit)).chain(near(usize::MAX)) {
+                    let fits = offset as u128 + len as u128 <= limit as u128;
+                    let span = Span::new(offset, len, limit);
+                    assert_eq!(span.is_ok(), fits, "{offset} {len} {limit}");
+                    if let Ok(span) = span {
+                        assert_eq!(span.end() as u128, offset as u128 + len as u128);
+                        assert_eq!((span.offset(), span.len()), (offset, len));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_error_carries_the_numbers() {
+        assert_eq!(
+            Span::new(7, 9, 10),
+            Err(Error::OutOfRange {
+                offset: 7,
+                len: 9,
+                limit: 10
+            })
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! The system calls: the only module that names rustix's calls.
+//!
+//! No policy here. Every function is one call into the kernel (the page size lookup is a few),
+//! passes its arguments on unchanged and turns the error number into an [`Error`].
+//!
+//! # Safety
+//!
+//! The `unsafe fn`s change address space. Their callers own the pages that they name: `raw.rs`
+//! proves it from the invariant of `MmapRaw`. Offsets are multiples of the page size, always:
+//! on 32-bit rustix divides them without a check.
+
+#![allow(
+    unsafe_code,
+    reason = "the one place where system calls are made; see # Safety above"
+)]
+
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::MemfdFlags;
+use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
+use rustix::mm;
+
+// The other modules get rustix's types from here.
+pub use rustix::fd::AsFd;
+pub(crate) use rustix::fd::BorrowedFd;
+pub(crate) use rustix::fs::{FileType, SealFlags};
+pub(crate) use rustix::io::Errno;
+pub(crate) use rustix::mm::Advice as AdviceNumber;
+pub(crate) use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
+
+use crate::error::{Call, Error};
+use crate::{Advice, PageSize, UncheckedAdvice};
+
+/// Names the call in its error. Out of line: the hot path pays one compare and one jump.
+#[inline]
+fn named<T>(call: Call, result: Result<T, Errno>) -> Result<T, Error> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(errno) => Err(Error::Sys { call, errno }),
+    }
+}
+
+/// mmap(2) of a file, or of anonymous memory where there is none.
+#[inline]
+pub(crate) fn mmap(
+    file: Option<BorrowedFd<'_>>,
+    len: usize,
+    prot: ProtFlags,
+    flags: MapFlags,
+    offset: u64,
+) -> Result<*mut c_void, Error> {
+    let result = match file {
+        // SAFETY: with a null hint and no MAP_FIXED the kernel picks a free range, so no mapping
+        // that exists is touched. The result is a new one that nobody else owns.
+        Some(fd) => unsafe { mm::mmap(ptr::null_mut(), len, prot, flags, fd, offset) },
+        // SAFETY: as above.
+        None => unsafe { mm::mmap_anonymous(ptr::null_mut(), len, prot, flags) },
+    };
+    named(Call::Mmap, result)
+}
+
+/// munmap(2). The errno is the caller's to judge.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and nobody uses them afterwards.
+#[inline]
+pub(crate) unsafe fn munmap(base: *mut c_void, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller's duty, passed on.
+    unsafe { mm::munmap(base, len) }
+}
+
+/// mprotect(2).
+///
+/// # Safety
+///
+/// - The caller owns every page of the range.
+/// - No reference lives that the new protection would break.
+#[inline]
+pub(crate) unsafe fn mprotect(
+    start: *mut c_void,
+    len: usize,
+    prot: MprotectFlags,
+) -> Result<(), Error> {
+    // SAFETY: the caller's duty, passed on.
+    named(Call::Mprotect, unsafe { mm::mprotect(start, len, prot) })
+}
+
+/// mremap(2) without `MREMAP_FIXED`.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and uses only the result afterwards.
+#[inline]
+pub(crate) unsafe fn mremap(
+    base: *mut c_void,
+    old_len: usize,
+    new_len: usize,
+    flags: MremapFlags,
+) -> Result<*mut c_void, Error> {
+    // SAFETY: the caller's duty, passed on.
+    named(Call::Mremap, unsafe {
+        mm::mremap(base, old_len, new_len, flags)
+    })
+}
+
+/// msync(2), again for as long as a signal interrupts it.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range. (`MS_INVALIDATE` is not among the flags used, so
+///   the bytes in memory stay as they are.)
+#[inline]
+pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) -> Result<(), Error> {
+    loop {
+        // SAFETY: the caller's duty, passed on.
+        match unsafe { mm::msync(start, len, flags) } {
+            // The kernel wrote back a part and remembers no progress: the whole range again.
+            Err(Errno::INTR) => {}
+            result => return named(Call::Msync, result),
+        }
+    }
+}
+
+/// madvise(2).
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, or `len` is 0.
+/// - The advice does not change bytes that somebody holds a reference to.
+#[inline]
+pub(crate) unsafe fn madvise(
+    start: *mut c_void,
+    len: usize,
+    advice: mm::Advice,
+) -> Result<(), Error> {
+    // SAFETY: the caller's duty, passed on.
+    named(Call::Madvise, unsafe { mm::madvise(start, len, advice) })
+}
+
+/// mlock(2), or mlock2(2) with `MLOCK_ONFAULT`.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range.
+#[inline]
+pub(crate) unsafe fn mlock(start: *mut c_void, len: usize, on_fault: bool) -> Result<(), Error> {
+    let result = if on_fault {
+        // SAFETY: locking changes no byte and no protection; the range is the caller's duty.
+        unsafe { mm::mlock_with(start, len, mm::MlockFlags::ONFAULT) }
+    } else {
+        // SAFETY: as above.
+        unsafe { mm::mlock(start, len) }
+    };
+    named(Call::Mlock, result)
+}
+
+/// munlock(2).
+///
+/// # Safety
+///
+/// - The caller owns every page of the range.
+#[inline]
+pub(crate) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<(), Error> {
+    // SAFETY: the caller's duty, passed on.
+    named(Call::Munlock, unsafe { mm::munlock(start, len) })
+}
+
+/// What fstat(2) says about a file's type and its length in bytes.
+#[inline]
+pub(crate) fn file_type_and_len(file: BorrowedFd<'_>) -> Result<(FileType, u64), Error> {
+    let stat = named(Call::Fstat, rustix::fs::fstat(file))?;
+    // The kernel never reports a negative length.
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    Ok((FileType::from_raw_mode(stat.st_mode), len))
+}
+
+/// `BLKGETSIZE64`: the length of a block device in bytes.
+pub(crate) fn block_device_len(device: BorrowedFd<'_>) -> Result<u64, Error> {
+    // The number encodes the size of size_t, but the kernel writes 64 bits on every architecture.
+    const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
+    // SAFETY: a valid opcode, and u64 is what the kernel writes for it.
+    let getter = unsafe { Getter::<BLKGETSIZE64, u64>::new() };
+    // SAFETY: BLKGETSIZE64 only writes the u64; on a file of another type it is ENOTTY.
+    named(Call::Ioctl, unsafe { ioctl::ioctl(device, getter) })
+}
+
+/// `F_GET_SEALS`; `None` for a file that cannot have seals.
+pub(crate) fn seals(file: BorrowedFd<'_>) -> Option<SealFlags> {
+    rustix::fs::fcntl_get_seals(file).ok()
+}
+
+/// `FS_IOC_MEASURE_VERITY`: tells whether fs-verity protects the file.
+pub(crate) fn has_verity(file: BorrowedFd<'_>) -> bool {
+    /// The head of the kernel's `struct fsverity_digest`: algorithm and digest size.
+    type DigestHead = [u16; 2];
+    const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHead>(b'f', 134);
+    // A digest size of 0: the kernel has no room to write the digest, and says so.
+    let mut head: DigestHead = [0, 0];
+    // SAFETY: a valid opcode, and `DigestHead` is what the kernel reads and writes for it.
+    let updater = unsafe { Updater::<FS_IOC_MEASURE_VERITY, DigestHead>::new(&mut head) };
+    // SAFETY: the kernel writes past the head only what the given digest size of 0 allows: nothing.
+    let result = unsafe { ioctl::ioctl(file, updater) };
+    matches!(result, Ok(()) | Err(Errno::OVERFLOW))
+}
+
+/// The size of the kernel's default huge page: hugetlbfs reports it as its block size (Linux 4.14).
+pub(crate) fn default_huge_page() -> Result<PageSize, Error> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB;
+    let file: OwnedFd = named(
+        Call::MemfdCreate,
+        rustix::fs::memfd_create(c"rawmap-huge-page-size", flags),
+    )?;
+    let stat = named(Call::Fstat, rustix::fs::fstat(file.as_fd()))?;
+    let value = u64::try_from(stat.st_blksize).unwrap_or(0);
+    PageSize::new(usize::try_from(value).map_err(|_| Error::PageSize { value })?)
+}
+
+/// Binary logarithm of the page size, 0 until it was found.
+static PAGE_BITS: AtomicU8 = AtomicU8::new(0);
+
+/// Gives the kernel's page size. The first call asks the kernel; later ones load one byte.
+///
+/// It works without `/proc`, without libc and on every kernel: mprotect(2) of 0 bytes changes
+/// nothing, and refuses an address that is not a multiple of the page size. On a kernel with 4 KiB
+/// pages this is one system call, with 64 KiB pages it is five.
+///
+/// # Errors
+///
+/// - [`Error::Sys`] with [`Call::Mprotect`]: the kernel, or a filter in front of it, gave an answer
+///   that says nothing about the page size. Nothing is guessed: supply the size with
+///   [`MmapOptions::page_size`](crate::MmapOptions::page_size).
+///
+/// # Examples
+///
+/// ```
+/// let page = rawmap_core::page_size()?;
+/// assert!(page.get() >= 4096);
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+///
+/// # References
+///
+/// - [mprotect(2)](https://man7.org/linux/man-pages/man2/mprotect.2.html)
+#[inline]
+pub fn page_size() -> Result<PageSize, Error> {
+    // Relaxed: the byte depends on no other memory, and every thread finds the same value.
+    match PAGE_BITS.load(Ordering::Relaxed) {
+        0 => ask_page_size(),
+        bits => PageSize::from_bits(bits),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn ask_page_size() -> Result<PageSize, Error> {
+    /// Linux has pages of 4 KiB (arm, riscv, x86) to 1 MiB (hexagon).
+    const BITS: core::ops::RangeInclusive<u8> = 12..=20;
+    let mut refused = Errno::INVAL;
+    for bits in BITS {
+        let page = PageSize::from_bits(bits)?;
+        let address = ptr::without_provenance_mut(page.get());
+        // SAFETY: a length of 0 names no page.
+        match unsafe { mm::mprotect(address, 0, MprotectFlags::empty()) } {
+            // Not a multiple of the page size: the page is larger.
+            Err(Errno::INVAL) => {}
+            // ENOMEM: the address was accepted and nothing is mapped there (QEMU's user mode).
+            Ok(()) | Err(Errno::NOMEM) => {
+                PAGE_BITS.store(bits, Ordering::Relaxed);
+                return Ok(page);
+            }
+            Err(errno) => {
+                refused = errno;
+                break;
+            }
+        }
+    }
+    named(Call::Mprotect, Err(refused))
+}
+
+/// Tells whether the kernel knows an advice: madvise(2) of 0 bytes checks just that.
+fn knows_advice(advice: mm::Advice) -> bool {
+    // SAFETY: a length of 0 names no page.
+    unsafe { madvise(ptr::null_mut(), 0, advice) }.is_ok()
+}
+
+impl Advice {
+    /// Tells whether the running kernel knows this advice.
+    ///
+    /// Asks with madvise(2) of 0 bytes, which changes nothing. QEMU's user mode says yes to
+    /// everything.
+    #[must_use]
+    pub fn is_supported(self) -> bool {
+        knows_advice(self.number())
+    }
+
+    #[inline]
+    pub(crate) const fn number(self) -> mm::Advice {
+        use mm::Advice as Kernel;
+        match self {
+            Self::Normal => Kernel::Normal,
+            Self::Random => Kernel::Random,
+            Self::Sequential => Kernel::Sequential,
+            Self::WillNeed => Kernel::WillNeed,
+            Self::DontFork => Kernel::LinuxDontFork,
+            Self::DoFork => Kernel::LinuxDoFork,
+            Self::Mergeable => Kernel::LinuxMergeable,
+            Self::Unmergeable => Kernel::LinuxUnmergeable,
+            Self::HugePage => Kernel::LinuxHugepage,
+            Self::NoHugePage => Kernel::LinuxNoHugepage,
+            Self::DontDump => Kernel::LinuxDontDump,
+            Self::DoDump => Kernel::LinuxDoDump,
+            Self::HwPoison => Kernel::LinuxHwPoison,
+            Self::PopulateRead => Kernel::LinuxPopulateRead,
+            Self::PopulateWrite => Kernel::LinuxPopulateWrite,
+        }
+    }
+}
+
+impl UncheckedAdvice {
+    /// Tells whether the running kernel knows this advice; see [`Advice::is_supported`].
+    #[must_use]
+    pub fn is_supported(self) -> bool {
+        knows_advice(self.number())
+    }
+
+    #[inline]
+    pub(crate) const fn number(self) -> mm::Advice {
+        match self {
+            Self::DontNeed => mm::Advice::LinuxDontNeed,
+            Self::Free => mm::Advice::LinuxFree,
+            Self::Remove => mm::Advice::LinuxRemove,
+        }
+    }
+}

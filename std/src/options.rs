@@ -1,0 +1,413 @@
+//! [`MmapOptions`]: the constructors, and [`MapIfSafeError`].
+
+use std::error;
+use std::fmt;
+use std::io;
+
+use rawmap_core::{self as core, Error, PageSize};
+
+use crate::{Mmap, MmapAsRawDesc, MmapMut, MmapRaw};
+
+/// How to map: offset, length and flags. Make one, set what differs from the default, call a
+/// `map*` function; it can be used again.
+///
+/// # Examples
+///
+/// ```
+/// use rawmap::MmapOptions;
+///
+/// # let file = tempfile::tempfile()?;
+/// # file.set_len(10_000)?;
+/// // 100 bytes of an open file, from byte 5000 on.
+/// let map = MmapOptions::new().offset(5000).len(100).map_raw(&file)?;
+/// assert_eq!(map.len(), 100);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct MmapOptions {
+    core: core::MmapOptions,
+    no_probe_handle: bool,
+}
+
+impl MmapOptions {
+    /// Starts with the defaults: offset 0, the whole file, no flag.
+    #[must_use]
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            core: core::MmapOptions::new(),
+            no_probe_handle: false,
+        }
+    }
+
+    /// Starts the map at this byte of the file; default 0. Any byte, also inside a page and, on
+    /// 32-bit, past 4 GiB. Anonymous maps ignore it.
+    #[inline]
+    pub fn offset(&mut self, offset: u64) -> &mut Self {
+        self.core.offset(offset);
+        self
+    }
+
+    /// Sets the length of the map in bytes; default: from the offset to the end of the file, and 0
+    /// for anonymous maps.
+    ///
+    /// It is not checked against the file: a map may reach past its end, which programs use that
+    /// map ahead and then grow the file. An access past the page of the file's last byte raises
+    /// SIGBUS.
+    #[inline]
+    pub fn len(&mut self, len: usize) -> &mut Self {
+        self.core.len(len);
+        self
+    }
+
+    /// Supplies the page size, so that the kernel is not asked for it; see
+    /// [`rawmap_core::MmapOptions::page_size`].
+    #[inline]
+    pub fn page_size(&mut self, page: PageSize) -> &mut Self {
+        self.core.page_size(page);
+        self
+    }
+
+    /// `MAP_STACK`, for anonymous maps: memory fit for a thread's stack. Linux ignores it today.
+    #[doc(alias = "MAP_STACK")]
+    #[inline]
+    pub fn stack(&mut self) -> &mut Self {
+        self.core.stack();
+        self
+    }
+
+    /// `MAP_HUGETLB`, for private anonymous maps: use huge pages from the pool that was set aside.
+    ///
+    /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` or 0 is the
+    /// kernel's default size. The pages round up to whole huge pages; the length stays as given.
+    /// Maps of files ignore this.
+    #[doc(alias = "MAP_HUGETLB")]
+    #[inline]
+    pub fn huge(&mut self, page_bits: Option<u8>) -> &mut Self {
+        self.core.huge(page_bits);
+        self
+    }
+
+    /// `MAP_POPULATE`: fault all pages in now. Errors while doing so are not reported.
+    #[doc(alias = "MAP_POPULATE")]
+    #[inline]
+    pub fn populate(&mut self) -> &mut Self {
+        self.core.populate();
+        self
+    }
+
+    /// `MAP_NORESERVE`: reserve no swap. A later store may then find no memory, and the kernel
+    /// kills a process.
+    #[doc(alias = "MAP_NORESERVE")]
+    #[inline]
+    pub fn no_reserve_swap(&mut self) -> &mut Self {
+        self.core.no_reserve_swap();
+        self
+    }
+
+    /// Does nothing on Linux; in memmap2 it saves a step on Windows.
+    #[inline]
+    pub const fn no_probe_handle(&mut self) -> &mut Self {
+        self.no_probe_handle = true;
+        self
+    }
+
+    /// Maps a file shared, for reading.
+    ///
+    /// # Safety
+    ///
+    /// - The file is not changed while a slice of the map lives, by any process and through any
+    ///   other map or handle.
+    /// - The file is not truncated while the map is in use; bytes past its end are not accessed.
+    ///
+    /// # Errors
+    ///
+    /// - What the kernel refuses, with its `raw_os_error()`: a file that was not opened for reading
+    ///   (`EACCES`), that cannot be mapped (`ENODEV`), is not open (`EBADF`), or no memory.
+    /// - `InvalidData`: no length was given and the offset lies past the end of the file, or the
+    ///   length does not fit in an `isize`.
+    /// - `InvalidInput`: no length was given for a character device, which has none of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rawmap::MmapOptions;
+    /// # use std::io::Write;
+    ///
+    /// # let mut file = tempfile::tempfile()?;
+    /// # file.write_all(b"Hello, board!")?;
+    /// // SAFETY: this program opened the file for itself, and nobody else writes it.
+    /// let map = unsafe { MmapOptions::new().offset(7).map(&file)? };
+    /// assert_eq!(&map[..], b"board!");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+    pub unsafe fn map<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
+        // SAFETY: the caller's duty, passed on.
+        let map = unsafe { self.core.map(file.as_raw_desc().borrow()?)? };
+        Ok(map.into())
+    }
+
+    /// Maps a file shared, for reading and executing.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`map`](Self::map).
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map); `EPERM` where the file system is mounted `noexec`.
+    #[inline]
+    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+    pub unsafe fn map_exec<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
+        // SAFETY: the caller's duty, passed on.
+        let map = unsafe { self.core.map_exec(file.as_raw_desc().borrow()?)? };
+        Ok(map.into())
+    }
+
+    /// Maps a file shared, for reading and writing: stores reach the file.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`map`](Self::map), and nobody reads the bytes while a mutable slice of them lives.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map); the file must be open for reading and writing (`EACCES`). A file
+    /// system may have no writable shared maps (`EINVAL` on JFFS2).
+    #[inline]
+    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+    pub unsafe fn map_mut<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
+        // SAFETY: the caller's duty, passed on.
+        let map = unsafe { self.core.map_mut(file.as_raw_desc().borrow()?)? };
+        Ok(map.into())
+    }
+
+    /// Maps a private copy of a file, for reading and writing: stores stay in this process and
+    /// never reach the file. Flushing it is `Ok` and stores nothing.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`map`](Self::map): pages that were not yet written still show the file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map).
+    #[inline]
+    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+    pub unsafe fn map_copy<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
+        // SAFETY: the caller's duty, passed on.
+        let map = unsafe { self.core.map_copy(file.as_raw_desc().borrow()?)? };
+        Ok(map.into())
+    }
+
+    /// Maps a private copy of a file, read-only for now; [`Mmap::make_mut`] makes it writable
+    /// although the file may be open for reading only.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`map`](Self::map).
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map).
+    #[inline]
+    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+    pub unsafe fn map_copy_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
+        // SAFETY: the caller's duty, passed on.
+        let map = unsafe { self.core.map_copy_read_only(file.as_raw_desc().borrow()?)? };
+        Ok(map.into())
+    }
+
+    /// Maps a file shared, for reading, if it can be proved that it never changes: a memfd sealed
+    /// against writing and shrinking, or a file under fs-verity.
+    ///
+    /// # Errors
+    ///
+    /// - [`not_safe`](MapIfSafeError::not_safe): the file may change, or the map would end past the
+    ///   end of the file.
+    /// - [`map_failed`](MapIfSafeError::map_failed): as for [`map`](Self::map).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rawmap::MmapOptions;
+    ///
+    /// # let file = tempfile::tempfile()?;
+    /// // An ordinary file can be written by others at any time.
+    /// let error = MmapOptions::new().map_if_safe(&file).unwrap_err();
+    /// assert!(error.not_safe());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    pub fn map_if_safe<T: MmapAsRawDesc>(&self, file: T) -> Result<Mmap, MapIfSafeError> {
+        let desc = file.as_raw_desc();
+        let file = desc
+            .borrow()
+            .map_err(|error| MapIfSafeError(Why::MapFailed(error)))?;
+        match self.core.map_if_safe(file) {
+            Ok(map) => Ok(map.into()),
+            Err(error) => Err(MapIfSafeError::new(error)),
+        }
+    }
+
+    /// Maps a file shared, for reading and writing, without slices. Safe, because an access goes
+    /// through a raw pointer and is the caller's proof.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_mut`](Self::map_mut).
+    #[inline]
+    pub fn map_raw<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
+        let map = self.core.map_raw(file.as_raw_desc().borrow()?)?;
+        Ok(map.into())
+    }
+
+    /// Maps a file shared, for reading, without slices. A write through its pointer raises SIGSEGV.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map).
+    #[inline]
+    pub fn map_raw_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
+        let map = self.core.map_raw_read_only(file.as_raw_desc().borrow()?)?;
+        Ok(map.into())
+    }
+
+    /// Maps memory that belongs to no file, all zero, private to this process.
+    ///
+    /// # Errors
+    ///
+    /// - What the kernel refuses: memory is short, or there are no huge pages (`ENOMEM`); the
+    ///   kernel has no huge pages of this size (`EINVAL`).
+    /// - `InvalidData`: the length does not fit in an `isize`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rawmap::MmapOptions;
+    ///
+    /// let mut map = MmapOptions::new().len(100).map_anon()?;
+    /// map.copy_from_slice(&[7; 100]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    pub fn map_anon(&self) -> io::Result<MmapMut> {
+        let map = self.core.map_anon()?;
+        Ok(map.into())
+    }
+
+    /// Maps memory that belongs to no file, all zero, shared with the children that fork(2) makes
+    /// from now on; see [`rawmap_core::MmapOptions::map_anon_shared`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`map_anon`](Self::map_anon).
+    #[inline]
+    pub fn map_anon_shared(&self) -> io::Result<MmapRaw> {
+        let map = self.core.map_anon_shared()?;
+        Ok(map.into())
+    }
+}
+
+impl fmt::Debug for MmapOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core
+            .debug_fields(&mut f.debug_struct("MmapOptions"))
+            .field("no_probe_handle", &self.no_probe_handle)
+            .finish()
+    }
+}
+
+impl From<core::MmapOptions> for MmapOptions {
+    fn from(core: core::MmapOptions) -> Self {
+        Self {
+            core,
+            no_probe_handle: false,
+        }
+    }
+}
+
+impl From<MmapOptions> for core::MmapOptions {
+    fn from(options: MmapOptions) -> Self {
+        options.core
+    }
+}
+
+/// Why [`MmapOptions::map_if_safe`] gave no map.
+pub struct MapIfSafeError(Why);
+
+#[derive(Debug)]
+enum Why {
+    NotSafe(io::Error),
+    MapFailed(io::Error),
+}
+
+impl MapIfSafeError {
+    #[cold]
+    fn new(error: Error) -> Self {
+        let not_safe = |text: String| {
+            Self(Why::NotSafe(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                text,
+            )))
+        };
+        match error {
+            Error::Mutable(why) => not_safe(why.to_string()),
+            Error::OutOfRange { offset, len, limit } => match offset.checked_add(len) {
+                Some(end) => not_safe(format!(
+                    "map request is not safe: offset + length ({end}) exceeds the size of the \
+                     file ({limit})"
+                )),
+                None => Self(Why::MapFailed(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "mapping region overflows u64",
+                ))),
+            },
+            other => Self(Why::MapFailed(other.into())),
+        }
+    }
+
+    /// Tells whether this system cannot prove that a file is immutable. Never so on Linux.
+    #[must_use]
+    pub const fn not_supported(&self) -> bool {
+        false
+    }
+
+    /// Tells whether the file may change, or is shorter than the map would be.
+    #[must_use]
+    pub const fn not_safe(&self) -> bool {
+        matches!(self.0, Why::NotSafe(_))
+    }
+
+    /// Tells whether the map itself failed.
+    #[must_use]
+    pub const fn map_failed(&self) -> bool {
+        matches!(self.0, Why::MapFailed(_))
+    }
+}
+
+impl error::Error for MapIfSafeError {}
+
+impl fmt::Display for MapIfSafeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Why::NotSafe(error) | Why::MapFailed(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl fmt::Debug for MapIfSafeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl From<MapIfSafeError> for io::Error {
+    fn from(error: MapIfSafeError) -> Self {
+        match error.0 {
+            Why::NotSafe(error) | Why::MapFailed(error) => error,
+        }
+    }
+}
