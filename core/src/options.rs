@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::raw::Request;
+use crate::raw::{Request, check_len};
 use crate::sys::{self, AsFd, BorrowedFd, FileType, MapFlags, ProtFlags};
 use crate::{Error, Mmap, MmapMut, MmapRaw, PageSize, memfd};
 
@@ -377,7 +377,7 @@ impl MmapOptions {
     #[inline]
     fn len_for(&self, file: BorrowedFd<'_>) -> Result<usize, Error> {
         match self.len {
-            Some(len) => Ok(len),
+            Some(len) => check_len(len),
             None => self.rest_of(file),
         }
     }
@@ -393,7 +393,8 @@ impl MmapOptions {
             let offset = self.offset;
             return Err(Error::PastEnd { offset, file_len });
         };
-        usize::try_from(len).map_err(|_| Error::TooLong { len })
+        let usable = usize::try_from(len).map_err(|_| Error::TooLong { len })?;
+        check_len(usable)
     }
 }
 

@@ -41,7 +41,7 @@ macro_rules! rounding {
         #[inline]
         $vis const fn $floor(self, value: $word) -> $word {
             // Not `value >> shift << shift`: the mask needs one shift, and callers share it.
-            value & !self.mask() as $word
+            value & !(self.mask() as $word)
         }
 
         /// Rounds `value` bytes up to a multiple of the page size, or gives `None` where the

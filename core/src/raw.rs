@@ -96,21 +96,26 @@ unsafe impl Send for MmapRaw {}
 // kernel orders.
 unsafe impl Sync for MmapRaw {}
 
+/// A slice, and pointer arithmetic, may not span more than `isize::MAX` bytes.
+#[inline]
+pub(crate) fn check_len(len: usize) -> Result<usize, Error> {
+    match isize::try_from(len) {
+        Ok(_) => Ok(len),
+        Err(_) => Err(too_long(len)),
+    }
+}
+
+#[cold]
+fn too_long(len: usize) -> Error {
+    let len = u64::try_from(len).unwrap_or(u64::MAX);
+    Error::TooLong { len }
+}
+
 /// Bytes that a map of `len` bytes at `head` in its first page takes: whole pages, at least one
 /// (mmap(2) refuses none, and an empty map is useful: an empty file has one).
 #[inline]
 fn mapped_len(page: PageSize, head: u32, len: usize) -> Result<usize, Error> {
-    #[cold]
-    fn too_long(len: usize) -> Error {
-        let len = u64::try_from(len).unwrap_or(u64::MAX);
-        Error::TooLong { len }
-    }
-    // A slice, and pointer arithmetic, may not span more than isize::MAX bytes.
-    if isize::try_from(len).is_err() {
-        return Err(too_long(len));
-    }
-    let head = widen(head);
-    match head.checked_add(len.max(1)) {
+    match widen(head).checked_add(check_len(len)?.max(1)) {
         Some(end) => page.ceil(end).ok_or_else(|| too_long(len)),
         None => Err(too_long(len)),
     }
@@ -417,6 +422,10 @@ impl MmapRaw {
         len: usize,
     ) -> Result<(), Error> {
         let (start, len) = self.cover(Span::new(offset, len, self.len)?)?;
+        if len == 0 {
+            // QEMU's user mode answers ENOMEM to 0 bytes, where Linux says that all is well.
+            return Ok(());
+        }
         // SAFETY: `cover` gives pages of this map, and `&mut self` rules out references.
         unsafe { sys::mprotect(start, len, protection.flags()) }
     }

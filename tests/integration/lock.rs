@@ -1,0 +1,82 @@
+//! mlock and its relatives.
+
+use rawmap_core::{Errno, MmapOptions, MmapRaw};
+use rawmap_tests::{emulator, skip};
+
+use crate::{file_of, libc_page_size};
+
+/// Counts the locked bytes of the VMAs of a map, in /proc/self/smaps.
+fn locked_bytes(map: &MmapRaw) -> usize {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let (first, last) = (map.as_ptr().addr(), map.as_ptr().addr() + map.len());
+    let mut inside = false;
+    let mut locked = 0;
+    for line in smaps.lines() {
+        if let Some((range, _)) = line.split_once(' ')
+            && let Some((start, end)) = range.split_once('-')
+            && let (Ok(start), Ok(end)) = (
+                usize::from_str_radix(start, 16),
+                usize::from_str_radix(end, 16),
+            )
+        {
+            inside = start < last && end > first;
+        } else if inside && let Some(size) = line.strip_prefix("Locked:") {
+            let size = size.trim().trim_end_matches(" kB");
+            locked += size.parse::<usize>().unwrap() * 1024;
+        }
+    }
+    locked
+}
+
+#[test]
+fn whole_and_range() {
+    let page = libc_page_size();
+    let file = file_of(8 * page as u64);
+    let map = MmapOptions::new().offset(10).map_raw(&file).unwrap();
+    let expect = |pages: usize| {
+        // The emulator makes the calls, but shows another /proc.
+        if emulator().is_none() {
+            assert_eq!(locked_bytes(&map), pages * page);
+        }
+    };
+    expect(0);
+    map.lock().unwrap();
+    expect(8);
+    // Locks do not nest.
+    map.lock().unwrap();
+    map.unlock().unwrap();
+    expect(0);
+    // The last byte of page 2 and the first of page 3.
+    map.lock_range(3 * page - 11, 2).unwrap();
+    expect(2);
+    map.unlock_range(2 * page, 1).unwrap();
+    expect(1);
+    map.unlock().unwrap();
+    expect(0);
+    map.lock_range(page, 0).unwrap();
+    expect(0);
+    assert!(map.lock_range(map.len(), 1).unwrap_err().is_range());
+    assert!(map.unlock_range(1, map.len()).unwrap_err().is_range());
+}
+
+#[test]
+fn on_fault() {
+    let page = libc_page_size();
+    let file = file_of(4 * page as u64);
+    let map = MmapRaw::map_raw(&file).unwrap();
+    if emulator().is_some() {
+        assert_eq!(map.lock_on_fault().unwrap_err().errno(), Some(Errno::NOSYS));
+        return skip("lock::on_fault", "mlock2 is ENOSYS here");
+    }
+    map.lock_on_fault().unwrap();
+    map.unlock().unwrap();
+    map.lock_on_fault_range(page, 1).unwrap();
+    // SAFETY: the second page is inside the map.
+    assert_eq!(unsafe { map.as_ptr().add(page).read_volatile() }, 0);
+    assert_eq!(locked_bytes(&map), page);
+    assert!(
+        map.lock_on_fault_range(0, 4 * page + 1)
+            .unwrap_err()
+            .is_range()
+    );
+}

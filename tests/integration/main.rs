@@ -1,0 +1,70 @@
+//! Rung 2: integration tests, one binary, the same on every target.
+
+mod advise;
+mod compat;
+mod fixes;
+mod flush;
+mod kinds;
+mod large;
+mod lock;
+mod matrix;
+mod options;
+mod page_math;
+mod page_size;
+mod protect;
+mod remap;
+mod surface;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// A folder on a real file system: tmpfs has nothing to write back. Under `target/`, or
+/// `RAWMAP_TEST_DIR`.
+fn test_dir() -> PathBuf {
+    std::env::var_os("RAWMAP_TEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
+}
+
+/// An unnamed file with these bytes.
+fn file_with(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile_in(test_dir()).expect("a temporary file");
+    file.write_all(bytes).expect("room for the file");
+    file
+}
+
+/// An unnamed file of this length, all zero.
+fn file_of(len: u64) -> File {
+    let file = file_with(&[]);
+    file.set_len(len).expect("room for the file");
+    file
+}
+
+/// `len` bytes that differ from their neighbours and from page to page.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i % 251) as u8 ^ (i >> 12) as u8)
+        .collect()
+}
+
+/// The page size as libc sees it, to check ours against.
+fn libc_page_size() -> usize {
+    // SAFETY: sysconf only reads its argument.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).expect("sysconf knows the page size")
+}
+
+/// Reads the bytes of a raw map.
+fn bytes_of(map: &rawmap_core::MmapRaw) -> Vec<u8> {
+    // SAFETY: the callers map readable memory inside the file, and change it in no other thread.
+    unsafe { std::slice::from_raw_parts(map.as_ptr(), map.len()) }.to_vec()
+}
+
+/// Stores bytes through a raw map.
+fn store(map: &rawmap_core::MmapRaw, offset: usize, bytes: &[u8]) {
+    assert!(offset + bytes.len() <= map.len());
+    // SAFETY: inside the map, by the line above; the callers map writable memory inside the file.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), bytes.len());
+    }
+}

@@ -1,0 +1,113 @@
+//! `targets/targets.toml` against everything that must agree with it.
+
+use std::path::Path;
+use std::process::Command;
+
+use rawmap_tests::{TARGET, emulator};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn rows() -> Vec<toml::Value> {
+    let table: toml::Table = read("targets/targets.toml").parse().unwrap();
+    table["target"].as_array().unwrap().clone()
+}
+
+fn text<'a>(row: &'a toml::Value, key: &str) -> &'a str {
+    row[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("{key} is no string"))
+}
+
+#[test]
+fn this_target_is_what_its_row_says() {
+    let rows = rows();
+    let row = rows.iter().find(|row| text(row, "triple") == TARGET);
+    let row = row.unwrap_or_else(|| panic!("targets.toml has no row for {TARGET}"));
+    assert_eq!(row["width"].as_integer(), Some(i64::from(usize::BITS)));
+    let endian = if cfg!(target_endian = "little") {
+        "little"
+    } else {
+        "big"
+    };
+    assert_eq!(text(row, "endian"), endian);
+    assert_eq!(emulator().is_some(), !text(row, "qemu").is_empty());
+    let kib = i64::try_from(rawmap::page_size().unwrap().get() / 1024).unwrap();
+    let pages = row["pages"].as_array().unwrap();
+    assert!(
+        pages.iter().any(|size| size.as_integer() == Some(kib)),
+        "{kib} KiB pages"
+    );
+}
+
+#[test]
+fn cargo_links_and_runs_every_row() {
+    let config: toml::Table = read(".cargo/config.toml").parse().unwrap();
+    for row in rows() {
+        let triple = text(&row, "triple");
+        let settings = config["target"].get(triple);
+        let setting = |key: &str| settings.and_then(|settings| settings.get(key));
+        let linker = setting("linker").and_then(toml::Value::as_str);
+        assert_eq!(linker.unwrap_or(""), text(&row, "linker"), "{triple}");
+        let runner = setting("runner").and_then(toml::Value::as_array);
+        let runner = runner.map(|words| words.iter().filter_map(toml::Value::as_str).collect());
+        let want = (!text(&row, "qemu").is_empty()).then(|| vec!["qemu/run", triple]);
+        assert_eq!(runner, want, "{triple}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_row() {
+    let readme = read("README.md");
+    for row in rows() {
+        let triple = format!("`{}`", text(&row, "triple"));
+        let line = readme
+            .lines()
+            .find(|line| line.starts_with("| ") && line.contains(&triple));
+        let line = line.unwrap_or_else(|| panic!("README.md has no table row for {triple}"));
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let width = row["width"].to_string();
+        assert_eq!(cells[2], width, "width of {triple}");
+        let how = match text(&row, "qemu") {
+            "" => "native",
+            qemu => qemu,
+        };
+        assert_eq!(cells[3], how, "how {triple} runs");
+    }
+}
+
+/// The scripts' small reader sees what a TOML parser sees.
+#[test]
+fn the_scripts_read_the_same_table() {
+    if emulator().is_some() {
+        // The same script reads the same file on the host.
+        return;
+    }
+    for row in rows() {
+        for (key, value) in row.as_table().unwrap() {
+            let output = Command::new(root().join("targets/get"))
+                .args([text(&row, "triple"), key])
+                .output()
+                .unwrap();
+            let words = String::from_utf8(output.stdout).unwrap();
+            let want = match value {
+                toml::Value::Array(list) => list
+                    .iter()
+                    .map(|item| {
+                        item.as_str()
+                            .map_or_else(|| item.to_string(), str::to_owned)
+                    })
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                toml::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            assert_eq!(words.trim_end(), want, "{key}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! mprotect: what is allowed shows in /proc/self/maps.
+
+use rawmap_core::{MmapMut, MmapOptions, Protection};
+
+use crate::{bytes_of, file_of, libc_page_size, store};
+
+/// The permissions of the VMA that holds an address: "rw-s".
+fn permissions(address: *const u8) -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    for line in maps.lines() {
+        let mut words = line.split(' ');
+        let (range, permissions) = (words.next().unwrap(), words.next().unwrap());
+        let (start, end) = range.split_once('-').unwrap();
+        let hex = |text| usize::from_str_radix(text, 16).unwrap();
+        if (hex(start)..hex(end)).contains(&address.addr()) {
+            return permissions.to_owned();
+        }
+    }
+    panic!("{address:?} is not mapped");
+}
+
+#[test]
+fn the_whole_map_changes() {
+    let file = file_of(3 * libc_page_size() as u64);
+    let mut map = MmapOptions::new().offset(5).map_raw(&file).unwrap();
+    let last = map.as_ptr().wrapping_add(map.len() - 1);
+    for (protection, text) in [
+        (Protection::None, "---s"),
+        (Protection::ReadOnly, "r--s"),
+        (Protection::ReadExec, "r-xs"),
+        (Protection::ReadWrite, "rw-s"),
+    ] {
+        map.protect(protection).unwrap();
+        assert_eq!(permissions(map.as_ptr()), text);
+        assert_eq!(permissions(last), text);
+    }
+    store(&map, 0, b"x");
+}
+
+#[test]
+fn a_range_changes_whole_pages() {
+    let page = libc_page_size();
+    let file = file_of(4 * page as u64);
+    let mut map = MmapOptions::new().map_raw(&file).unwrap();
+    let at = |offset: usize| permissions(map.as_ptr().wrapping_add(offset));
+    assert_eq!(at(0), "rw-s");
+    map.protect_range(Protection::ReadOnly, 2 * page - 1, 2)
+        .unwrap();
+    let at = |offset: usize| permissions(map.as_ptr().wrapping_add(offset));
+    assert_eq!(
+        [at(0), at(page), at(2 * page), at(3 * page)],
+        ["rw-s", "r--s", "r--s", "rw-s"]
+    );
+    store(&map, 3 * page, b"x");
+    assert_eq!(bytes_of(&map)[page], 0);
+    // Several VMAs are changed, flushed and unmapped as one.
+    map.protect_range(Protection::None, 0, 0).unwrap();
+    map.flush().unwrap();
+    map.protect(Protection::ReadWrite).unwrap();
+    let beyond = map.protect_range(Protection::None, 1, 4 * page);
+    assert!(beyond.unwrap_err().is_range());
+}
+
+#[test]
+fn anonymous_memory_becomes_read_only_executable_and_writable() {
+    let map = MmapMut::map_anon(5000).unwrap();
+    assert_eq!(permissions(map.as_ptr()), "rw-p");
+    let map = map.make_read_only().unwrap();
+    assert_eq!(permissions(map.as_ptr()), "r--p");
+    let map = map.make_mut().unwrap().make_exec().unwrap();
+    assert_eq!(permissions(map.as_ptr()), "r-xp");
+    assert_eq!(map.make_mut().unwrap().len(), 5000);
+}

@@ -1,0 +1,14 @@
+//! memmap2's own tests, from its published package, run against rawmap. A binary of its own,
+//! because one of them watches the locked memory of the whole process.
+
+// What the file names: the items of memmap2's root, and the module of its source.
+pub use rawmap::*;
+
+mod advice {
+    pub use rawmap::Advice;
+}
+
+#[allow(clippy::all, unused, reason = "not our code")]
+mod memmap2_test {
+    include!(concat!(env!("MEMMAP2_SOURCE"), "/test/map.rs"));
+}
