@@ -1,0 +1,39 @@
+//! `record FILE`: opens a file, maps it, writes a record into its second page, flushes that range,
+//! unmaps. The smallest program of its kind; `targets/size` weighs it.
+//!
+//! Ends with 0, or with the number of the step that failed.
+
+#![no_std]
+#![no_main]
+
+use rawmap_core::MmapOptions;
+use rawmap_freestanding::{Arguments, start};
+use rustix::fs::{Mode, OFlags};
+
+start!(main);
+
+const RECORD: u32 = 0xC0FF_EE42;
+
+fn main(arguments: &Arguments) -> u8 {
+    let Some(path) = arguments.get(1) else {
+        return 1;
+    };
+    let Ok(file) = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else {
+        return 2;
+    };
+    let Some(page) = arguments.page_size() else {
+        return 3;
+    };
+    let mut options = MmapOptions::new();
+    options.page_size(page).len(2 * page.get());
+    let Ok(map) = options.map_raw(&file) else {
+        return 4;
+    };
+    let offset = page.get() + 8;
+    // SAFETY: 4 aligned bytes inside the map; nothing else in this program uses them.
+    unsafe { map.as_mut_ptr().add(offset).cast::<u32>().write(RECORD) };
+    if map.flush_range(offset, 4).is_err() {
+        return 5;
+    }
+    0
+}
