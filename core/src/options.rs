@@ -265,7 +265,7 @@ impl MmapOptions {
     /// # Errors
     ///
     /// As for [`map_mut`](Self::map_mut).
-    #[inline]
+    #[inline(always)]
     pub fn map_raw<F: AsFd>(&self, file: F) -> Result<MmapRaw, Error> {
         self.map_file(file.as_fd(), (MapFlags::SHARED, READ_WRITE))
     }
@@ -275,7 +275,7 @@ impl MmapOptions {
     /// # Errors
     ///
     /// As for [`map`](Self::map).
-    #[inline]
+    #[inline(always)]
     pub fn map_raw_read_only<F: AsFd>(&self, file: F) -> Result<MmapRaw, Error> {
         self.map_file(file.as_fd(), (MapFlags::SHARED, READ))
     }
@@ -319,7 +319,7 @@ impl MmapOptions {
     }
 
     #[allow(unsafe_code, reason = "the proof for the slices is made here")]
-    #[inline]
+    #[inline(always)]
     fn map_memory(&self, flags: MapFlags, page: PageSize) -> Result<MmapMut, Error> {
         let raw = MmapRaw::new(&Request {
             file: None,
@@ -328,17 +328,18 @@ impl MmapOptions {
             prot: READ_WRITE,
             flags: flags.union(self.common_flags()),
             page,
+            supplied: true,
         })?;
         // SAFETY: writable, and private memory is seen by nobody else.
         Ok(unsafe { MmapMut::from_raw(raw) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_file(&self, file: BorrowedFd<'_>, (flags, prot): Kind) -> Result<MmapRaw, Error> {
         self.map_request(Some(file), self.len_for(file)?, flags, prot)
     }
 
-    #[inline]
+    #[inline(always)]
     fn map_request(
         &self,
         file: Option<BorrowedFd<'_>>,
@@ -353,10 +354,11 @@ impl MmapOptions {
             prot,
             flags: flags.union(self.common_flags()),
             page: self.page()?,
+            supplied: self.page_size.is_some(),
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn page(&self) -> Result<PageSize, Error> {
         match self.page_size {
             Some(page) => Ok(page),
@@ -364,7 +366,7 @@ impl MmapOptions {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn common_flags(&self) -> MapFlags {
         let mut flags = MapFlags::empty();
         flags.set(MapFlags::POPULATE, self.populate);
@@ -374,7 +376,7 @@ impl MmapOptions {
     }
 
     /// The length that was given, else what the file has from the offset on.
-    #[inline]
+    #[inline(always)]
     fn len_for(&self, file: BorrowedFd<'_>) -> Result<usize, Error> {
         match self.len {
             Some(len) => check_len(len),

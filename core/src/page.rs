@@ -27,9 +27,9 @@ use crate::Error;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageSize {
-    // The binary logarithm, always below `usize::BITS`: no other value can be built, so the
-    // shifts below cannot overflow, and a map spends one byte on its page size.
-    shift: u8,
+    // The size less one, so that rounding needs no arithmetic but its own: ones below the bit of a
+    // power of two, and no other value can be built.
+    mask: usize,
 }
 
 /// Rounding for one word type. A macro, because `const fn` cannot be generic over integers; it
@@ -40,8 +40,7 @@ macro_rules! rounding {
         #[must_use]
         #[inline]
         $vis const fn $floor(self, value: $word) -> $word {
-            // Not `value >> shift << shift`: the mask needs one shift, and callers share it.
-            value & !(self.mask() as $word)
+            value & !(self.mask as $word)
         }
 
         /// Rounds `value` bytes up to a multiple of the page size, or gives `None` where the
@@ -49,7 +48,7 @@ macro_rules! rounding {
         #[must_use]
         #[inline]
         $vis const fn $ceil(self, value: $word) -> Option<$word> {
-            let mask = self.mask() as $word;
+            let mask = self.mask as $word;
             match value.checked_add(mask) {
                 Some(sum) => Some(sum & !mask),
                 None => None,
@@ -60,7 +59,7 @@ macro_rules! rounding {
         #[must_use]
         #[inline]
         $vis const fn $offset_in_page(self, value: $word) -> $word {
-            value & self.mask() as $word
+            value & self.mask as $word
         }
     };
 }
@@ -72,7 +71,7 @@ macro_rules! rounding {
 )]
 impl PageSize {
     /// 4096 bytes, the page size of most boards. Not a default: kernels with 16 and 64 KiB exist.
-    pub const KIB_4: Self = Self { shift: 12 };
+    pub const KIB_4: Self = Self { mask: 4095 };
 
     /// Takes a size in bytes.
     ///
@@ -82,9 +81,8 @@ impl PageSize {
     #[inline]
     pub const fn new(bytes: usize) -> Result<Self, Error> {
         if bytes.is_power_of_two() {
-            // At most 63, so nothing is cut off.
             Ok(Self {
-                shift: bytes.trailing_zeros() as u8,
+                mask: bytes.wrapping_sub(1),
             })
         } else {
             Err(Error::PageSize {
@@ -102,7 +100,9 @@ impl PageSize {
     #[inline]
     pub const fn from_bits(bits: u8) -> Result<Self, Error> {
         if (bits as u32) < usize::BITS {
-            Ok(Self { shift: bits })
+            Ok(Self {
+                mask: 1usize.wrapping_shl(bits as u32).wrapping_sub(1),
+            })
         } else {
             let value = match 1u64.checked_shl(bits as u32) {
                 Some(value) => value,
@@ -112,24 +112,42 @@ impl PageSize {
         }
     }
 
+    /// The word that the lookup keeps: not 0 for any size that a kernel has.
+    #[inline]
+    pub(crate) const fn to_word(self) -> usize {
+        self.mask
+    }
+
+    /// Takes back what [`to_word`](Self::to_word) gave, and `None` for 0. It saves a check.
+    #[inline]
+    pub(crate) const fn from_word(mask: usize) -> Option<Self> {
+        match mask {
+            0 => None,
+            mask => Some(Self { mask }),
+        }
+    }
+
     /// Gives the size in bytes.
     #[must_use]
     #[inline]
     pub const fn get(self) -> usize {
-        1usize.wrapping_shl(self.shift as u32)
+        self.mask.wrapping_add(1)
     }
 
     /// Gives the binary logarithm of the size.
     #[must_use]
     #[inline]
     pub const fn bits(self) -> u8 {
-        self.shift
+        // At most 63, so nothing is cut off.
+        self.mask.trailing_ones() as u8
     }
 
-    /// Gives the bits of an address that lie inside a page.
+    /// Gives the end of the page that holds the byte at `offset`: the offset of the next page's first
+    /// byte, or `None` where that does not fit in a `usize`.
+    #[must_use]
     #[inline]
-    const fn mask(self) -> usize {
-        self.get().wrapping_sub(1)
+    pub const fn page_end(self, offset: usize) -> Option<usize> {
+        (offset | self.mask).checked_add(1)
     }
 
     rounding!(usize, floor, ceil, offset_in_page, pub);
@@ -157,13 +175,13 @@ impl PageSize {
     #[inline]
     pub const fn cover(self, start: usize, len: usize) -> Option<(usize, usize)> {
         let first = self.floor(start);
-        if len == 0 {
+        let Some(before_last) = len.checked_sub(1) else {
             return Some((first, 0));
-        }
-        match start.checked_add(len) {
-            Some(end) => match self.ceil(end) {
-                // The end lies past the start, and so does its page's end.
-                Some(last) => Some((first, last.wrapping_sub(first))),
+        };
+        match start.checked_add(before_last) {
+            Some(last) => match self.page_end(last) {
+                // The end of the last byte's page lies past the start of the first byte's.
+                Some(end) => Some((first, end.wrapping_sub(first))),
                 None => None,
             },
             None => None,
@@ -196,7 +214,9 @@ mod tests {
     #[test]
     fn rounding_is_exact_for_every_value_of_a_small_word() {
         for shift in 0..8 {
-            let page = PageSize { shift };
+            let page = PageSize {
+                mask: (1 << shift) - 1,
+            };
             let size = 1u32 << shift;
             for value in 0..=u8::MAX {
                 let wide = u32::from(value);
@@ -212,7 +232,9 @@ mod tests {
     #[test]
     fn cover_is_the_set_of_touched_pages() {
         for shift in 0..5 {
-            let page = PageSize { shift };
+            let page = PageSize {
+                mask: (1 << shift) - 1,
+            };
             let size = page.get();
             for start in 0..70 {
                 for len in 0..70 {
@@ -244,6 +266,8 @@ mod tests {
         assert_eq!(page.cover(last_page, usize::MAX), None);
         assert_eq!(page.cover(usize::MAX, 0), Some((last_page, 0)));
         assert_eq!(page.ceil_u64(u64::MAX), None);
+        assert_eq!(page.page_end(last_page - 1), Some(last_page));
+        assert_eq!(page.page_end(last_page), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 use core::ffi::c_void;
 use core::fmt;
+use core::hint;
 
 use crate::sys::{
     self, BorrowedFd, Errno, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags,
@@ -35,6 +36,8 @@ pub(crate) struct Request<'fd> {
     pub(crate) flags: MapFlags,
     /// The unit that the kernel maps in: the page size, or the huge page size.
     pub(crate) page: PageSize,
+    /// Whether the caller supplied `page`, and may be wrong.
+    pub(crate) supplied: bool,
 }
 
 /// Memory that is mapped, and unmapped when the value is dropped.
@@ -78,15 +81,11 @@ pub(crate) struct Request<'fd> {
 ///
 /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
 pub struct MmapRaw {
-    // Invariant: the pages from `ptr - head` on, `mapped_len(page, head, len)` bytes of them, came
-    // from one mmap or mremap call, and only this value unmaps, moves or protects them. `head` is
-    // less than the page, `len` at most isize::MAX, and `mapped_len` was seen to be `Ok`.
+    // Invariant: the pages that hold the `len` bytes at `ptr`, at least one page, came from one mmap or
+    // mremap call, and only this value unmaps, moves or protects them. A page starts at each multiple
+    // of `page`. `len` is at most isize::MAX, and `mapped_len` of it was seen to be `Ok`.
     ptr: *mut u8,
     len: usize,
-    /// Bytes between the start of the first page and `ptr`. Not derived from `ptr`: if a caller
-    /// supplied a page size that is larger than the kernel's, the first page need not start at a
-    /// multiple of it. 32 bits keep the value at three words.
-    head: u32,
     page: PageSize,
 }
 
@@ -95,6 +94,17 @@ unsafe impl Send for MmapRaw {}
 // SAFETY: `&self` gives raw pointers, whose use is the caller's proof, and system calls, which the
 // kernel orders.
 unsafe impl Sync for MmapRaw {}
+
+/// Cuts a distance inside a page, which is less than the page size and so fits in a `usize`.
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "less than a page size, and that is a usize"
+)]
+#[inline]
+const fn narrow(head: u64) -> usize {
+    head as usize
+}
 
 /// A slice, and pointer arithmetic, may not span more than `isize::MAX` bytes.
 #[inline]
@@ -114,36 +124,39 @@ fn too_long(len: usize) -> Error {
 /// Bytes that a map of `len` bytes at `head` in its first page takes: whole pages, at least one
 /// (mmap(2) refuses none, and an empty map is useful: an empty file has one).
 #[inline]
-fn mapped_len(page: PageSize, head: u32, len: usize) -> Result<usize, Error> {
-    match widen(head).checked_add(check_len(len)?.max(1)) {
-        Some(end) => page.ceil(end).ok_or_else(|| too_long(len)),
+fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usize, Error> {
+    // The byte that must be mapped last; the first of the page where there is none.
+    let last = head.checked_add(check_len(len)?.saturating_sub(1));
+    match last.and_then(|last| page.page_end(last)) {
+        Some(mapped) => Ok(mapped),
         None => Err(too_long(len)),
     }
 }
 
-/// `usize` has at least 32 bits wherever Linux with an MMU runs.
-#[allow(clippy::as_conversions, reason = "there is no From for this widening")]
-#[inline]
-const fn widen(head: u32) -> usize {
-    const { assert!(usize::BITS >= u32::BITS) };
-    head as usize
-}
-
 impl MmapRaw {
-    /// Maps what the request says: the only constructor.
-    #[inline]
+    /// Maps what the request says: the only constructor. Inlined into its callers, where most of the
+    /// request is known: else a map costs a hundred instructions instead of ten.
+    #[allow(clippy::inline_always, reason = "see above; tests/benches measures it")]
+    #[inline(always)]
     pub(crate) fn new(request: &Request<'_>) -> Result<Self, Error> {
         let page = request.page;
         let head = page.offset_in_page_u64(request.offset);
         // The kernel wants a multiple of the page size, and on 32-bit nobody else would check.
         let first = request.offset.wrapping_sub(head);
-        let head = u32::try_from(head).map_err(|_| too_large(page))?;
+        let head = narrow(head);
         let mapped = mapped_len(page, head, request.len)?;
         let base = sys::mmap(request.file, mapped, request.prot, request.flags, first)?;
+        let page = if request.supplied {
+            fitting(page, base, mapped, head, request.len)
+        } else {
+            // SAFETY: mmap(2) places a map at a multiple of the page size, and the kernel itself gave
+            // this size.
+            unsafe { hint::assert_unchecked(page.offset_in_page(base.addr()) == 0) };
+            page
+        };
         Ok(Self {
-            ptr: base.cast::<u8>().wrapping_add(widen(head)),
+            ptr: base.cast::<u8>().wrapping_add(head),
             len: request.len,
-            head,
             page,
         })
     }
@@ -203,7 +216,7 @@ impl MmapRaw {
     /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
     #[inline]
     pub fn flush(&self) -> Result<(), Error> {
-        self.sync(Span::whole(self.len), MsyncFlags::SYNC)
+        self.sync(0, self.len, MsyncFlags::SYNC)
     }
 
     /// `msync(.., MS_ASYNC)` of the whole map -- on Linux this starts nothing.
@@ -216,7 +229,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: the kernel refused the range.
     #[inline]
     pub fn flush_async(&self) -> Result<(), Error> {
-        self.sync(Span::whole(self.len), MsyncFlags::ASYNC)
+        self.sync(0, self.len, MsyncFlags::ASYNC)
     }
 
     /// Like [`flush`](Self::flush), for `len` bytes at `offset`.
@@ -231,7 +244,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`flush`](Self::flush).
     #[inline]
     pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.sync(Span::new(offset, len, self.len)?, MsyncFlags::SYNC)
+        self.sync(offset, len, MsyncFlags::SYNC)
     }
 
     /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
@@ -242,7 +255,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`flush_async`](Self::flush_async).
     #[inline]
     pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.sync(Span::new(offset, len, self.len)?, MsyncFlags::ASYNC)
+        self.sync(offset, len, MsyncFlags::ASYNC)
     }
 
     /// `madvise` of the whole map -- tells the kernel how it will be used.
@@ -397,13 +410,20 @@ impl MmapRaw {
     #[inline]
     pub fn protect(&mut self, protection: Protection) -> Result<(), Error> {
         let prot = protection.flags();
-        // SAFETY: `on_all_pages` gives just the pages of this map, and `&mut self` rules out
-        // references: the types that hand them out borrow the value.
-        let call = |base, len| unsafe { sys::mprotect(base, len, prot) };
-        self.on_all_pages(
-            call,
-            |result| matches!(result, Err(Error::Sys { errno, .. }) if *errno == Errno::INVAL),
-        )
+        let (base, mapped) = self.all_pages();
+        // SAFETY: all pages of this map, and `&mut self` rules out references: the types that hand them
+        // out borrow the value.
+        let mut result = unsafe { sys::mprotect(base, mapped, prot) };
+        if refused_huge(result) {
+            for len in huge_lens(mapped) {
+                // SAFETY: as above; see `huge_lens`.
+                result = unsafe { sys::mprotect(base, len, prot) };
+                if !refused_huge(result) {
+                    break;
+                }
+            }
+        }
+        result
     }
 
     /// Like [`protect`](Self::protect), for `len` bytes at `offset`, rounded out to whole pages.
@@ -421,7 +441,7 @@ impl MmapRaw {
         offset: usize,
         len: usize,
     ) -> Result<(), Error> {
-        let (start, len) = self.cover(Span::new(offset, len, self.len)?)?;
+        let (start, len) = self.cover(Span::new(offset, len, self.len)?);
         if len == 0 {
             // QEMU's user mode answers ENOMEM to 0 bytes, where Linux says that all is well.
             return Ok(());
@@ -452,52 +472,70 @@ impl MmapRaw {
     /// - [mremap(2)](https://man7.org/linux/man-pages/man2/mremap.2.html)
     #[inline]
     pub unsafe fn remap(&mut self, new_len: usize, options: RemapOptions) -> Result<(), Error> {
-        let new_mapped = mapped_len(self.page, self.head, new_len)?;
+        let head = self.head();
+        let new_mapped = mapped_len(self.page, head, new_len)?;
         let (base, old_mapped) = self.all_pages();
         // SAFETY: all pages of this map, and only the result is used from here on.
         let base = unsafe { sys::mremap(base, old_mapped, new_mapped, options.flags())? };
-        self.ptr = base.cast::<u8>().wrapping_add(widen(self.head));
+        self.ptr = base.cast::<u8>().wrapping_add(head);
         self.len = new_len;
+        self.page = fitting(self.page, base, new_mapped, head, new_len);
         Ok(())
+    }
+
+    /// Distance in bytes from the start of the first page to the first byte.
+    #[inline]
+    fn head(&self) -> usize {
+        self.page.offset_in_page(self.ptr.addr())
     }
 
     /// The first page and the bytes of all pages, by the invariant.
     #[inline]
     fn all_pages(&self) -> (*mut c_void, usize) {
+        let head = self.head();
         // `unwrap_or` is for the compiler: the constructor and `remap` have seen `Ok`.
-        let mapped = mapped_len(self.page, self.head, self.len).unwrap_or(self.len);
-        (self.base(), mapped)
+        let mapped = mapped_len(self.page, head, self.len).unwrap_or(self.len);
+        (self.ptr.wrapping_sub(head).cast(), mapped)
+    }
+
+    /// The whole pages that hold `span`, as addresses. The one way from a checked range to the kernel.
+    #[inline]
+    fn cover(&self, span: Span) -> (*mut c_void, usize) {
+        let first = self.ptr.wrapping_add(span.offset());
+        let in_page = self.page.offset_in_page(first.addr());
+        // The end needs a whole number of pages where pages are huge; the kernel rounds to its own.
+        // `unwrap_or` is for the compiler: `mapped_len` was seen to hold all of the map.
+        let (_, len) = self.page.cover(in_page, span.len()).unwrap_or((0, 0));
+        (first.wrapping_sub(in_page).cast(), len)
+    }
+
+    /// No bytes store nothing; or there is an error to tell. Out of line, for the sake of `sync`.
+    #[cold]
+    #[inline(never)]
+    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
+        Span::new(offset, len, self.len).map(|_| ())
     }
 
     #[inline]
-    const fn base(&self) -> *mut c_void {
-        self.ptr.wrapping_sub(widen(self.head)).cast()
-    }
-
-    /// Where the whole pages that hold `span` lie. The one way from a checked range to addresses.
-    #[inline]
-    fn cover(&self, span: Span) -> Result<(*mut c_void, usize), Error> {
-        // Cannot wrap: `mapped_len` was seen to hold the head and all of the map.
-        let start = widen(self.head).wrapping_add(span.offset());
-        match self.page.cover(start, span.len()) {
-            Some((start, len)) => {
-                let base = self.base().cast::<u8>();
-                Ok((base.wrapping_add(start).cast(), len))
-            }
-            None => Err(too_large(self.page)),
-        }
-    }
-
-    #[inline]
-    fn sync(&self, span: Span, flags: MsyncFlags) -> Result<(), Error> {
-        let (start, len) = self.cover(span)?;
-        // SAFETY: `cover` gives pages of this map.
-        unsafe { sys::msync(start, len, flags) }
+    fn sync(&self, offset: usize, len: usize, flags: MsyncFlags) -> Result<(), Error> {
+        let Some(span) = Span::not_empty(offset, len, self.len) else {
+            return self.sync_nothing(offset, len);
+        };
+        // `cover` without its second half: msync(2) rounds the end by itself, for huge pages too.
+        let first = self.ptr.wrapping_add(span.offset());
+        let in_page = self.page.offset_in_page(first.addr());
+        let (start, len) = (
+            first.wrapping_sub(in_page),
+            span.len().wrapping_add(in_page),
+        );
+        // SAFETY: from the start of the page that holds the span's first byte to its last byte:
+        // pages of this map.
+        unsafe { sys::msync(start.cast(), len, flags) }
     }
 
     #[inline]
     fn madvise(&self, span: Span, advice: sys::AdviceNumber) -> Result<(), Error> {
-        let (start, len) = self.cover(span)?;
+        let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map. Advice that changes bytes comes only from the
         // unsafe `unchecked_advise`, whose caller answers for references.
         unsafe { sys::madvise(start, len, advice) }
@@ -505,79 +543,96 @@ impl MmapRaw {
 
     #[inline]
     fn mlock(&self, span: Span, on_fault: bool) -> Result<(), Error> {
-        let (start, len) = self.cover(span)?;
+        let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map.
         unsafe { sys::mlock(start, len, on_fault) }
     }
 
     #[inline]
     fn munlock(&self, span: Span) -> Result<(), Error> {
-        let (start, len) = self.cover(span)?;
+        let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map.
         unsafe { sys::munlock(start, len) }
     }
+}
 
-    /// Runs a call on all pages. Where a file on hugetlbfs was mapped, its page size is not known
-    /// here; the kernel then refuses a length that cuts a huge page in two. So try the next powers
-    /// of two: each length is at most the huge pages that the map takes, and the first that the
-    /// kernel accepts is exactly those. Memory behind the map is never touched.
-    #[inline]
-    fn on_all_pages<T>(
-        &self,
-        call: impl Fn(*mut c_void, usize) -> T,
-        refused: impl Fn(&T) -> bool,
-    ) -> T {
-        let (base, mapped) = self.all_pages();
-        let result = call(base, mapped);
-        if refused(&result) {
-            self.on_all_huge_pages(mapped, call, refused)
-                .unwrap_or(result)
-        } else {
-            result
-        }
-    }
-
-    #[cold]
-    fn on_all_huge_pages<T>(
-        &self,
-        mapped: usize,
-        call: impl Fn(*mut c_void, usize) -> T,
-        refused: impl Fn(&T) -> bool,
-    ) -> Option<T> {
-        /// The largest huge page of any architecture has 16 GiB.
-        const LARGEST: u8 = 34;
-        let mut tried = mapped;
-        for bits in self.page.bits()..=LARGEST {
-            let huge = PageSize::from_bits(bits).ok()?;
-            let len = huge.ceil(mapped)?;
-            if len != tried {
-                tried = len;
-                let result = call(self.base(), len);
-                if !refused(&result) {
-                    return Some(result);
-                }
-            }
-        }
-        None
+/// The page size that the invariant holds for: that of the request, unless the map does not start at a
+/// multiple of it. Then one was supplied that is larger than the kernel's.
+#[inline]
+fn fitting(page: PageSize, base: *mut c_void, mapped: usize, head: usize, len: usize) -> PageSize {
+    if page.offset_in_page(base.addr()) == 0 {
+        page
+    } else {
+        trim(base, mapped, head, len)
     }
 }
 
+/// Gives the page size that the address of a new map allows, and unmaps what its bytes then do not need.
 #[cold]
-fn too_large(page: PageSize) -> Error {
-    let value = u64::try_from(page.get()).unwrap_or(u64::MAX);
-    Error::PageSize { value }
+#[inline(never)]
+fn trim(base: *mut c_void, mapped: usize, head: usize, len: usize) -> PageSize {
+    let bits = u8::try_from(base.addr().trailing_zeros()).unwrap_or(0);
+    // Never an error: a pointer that is not null has fewer zeros than a word has bits.
+    let page = PageSize::from_bits(bits).unwrap_or(PageSize::KIB_4);
+    let before = page.floor(head);
+    // At most `mapped`, which is a multiple of a larger page size.
+    let after = page.ceil(head.wrapping_add(len.max(1))).unwrap_or(mapped);
+    for (start, end) in [(0, before), (after, mapped)] {
+        if start < end {
+            let first = base.cast::<u8>().wrapping_add(start).cast();
+            // SAFETY: pages of the new map, outside those that hold its bytes. An error leaves them
+            // mapped, which harms nobody.
+            let _ = unsafe { sys::munmap(first, end.wrapping_sub(start)) };
+        }
+    }
+    page
+}
+
+/// Lengths to try where the kernel refused one because it cuts a huge page in two: a file on hugetlbfs
+/// was mapped, whose page size is not known here.
+///
+/// They are the next powers of two's multiples. Each is at most what the huge pages of the map take, so
+/// memory behind the map is never touched, and the first that the kernel accepts is exactly that.
+fn huge_lens(mapped: usize) -> impl Iterator<Item = usize> {
+    /// The largest huge page of any architecture has 16 GiB.
+    const BITS: core::ops::RangeInclusive<u8> = 13..=34;
+    BITS.filter_map(move |bits| PageSize::from_bits(bits).ok()?.ceil(mapped))
+}
+
+fn refused_huge(result: Result<(), Error>) -> bool {
+    matches!(
+        result,
+        Err(Error::Sys {
+            errno: Errno::INVAL,
+            ..
+        })
+    )
 }
 
 impl Drop for MmapRaw {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: all pages of this map, and the value ends here. The types that hand out
-        // references borrow it, so none is left.
-        let call = |base, len| unsafe { sys::munmap(base, len) };
-        // An error has nowhere to go: Drop cannot return one and must not panic. The only one
-        // possible is ENOMEM, if splitting a merged VMA passes the limit on their number; the
-        // pages then stay mapped and nothing else is harmed.
-        let _ = self.on_all_pages(call, |result| *result == Err(Errno::INVAL));
+        let (base, mapped) = self.all_pages();
+        // An error has nowhere to go: Drop cannot return one and must not panic. The only one that is
+        // not handled is ENOMEM, if splitting a merged VMA passes the limit on their number; the pages
+        // then stay mapped and nothing else is harmed.
+        // SAFETY: all pages of this map, and the value ends here. The types that hand out references
+        // borrow it, so none is left.
+        if unsafe { sys::munmap(base, mapped) } == Err(Errno::INVAL) {
+            unmap_huge(base, mapped);
+        }
+    }
+}
+
+/// The part of `drop` for files on hugetlbfs.
+#[cold]
+#[inline(never)]
+fn unmap_huge(base: *mut c_void, mapped: usize) {
+    for len in huge_lens(mapped) {
+        // SAFETY: as in `drop`, whose pages these are; see `huge_lens`.
+        if unsafe { sys::munmap(base, len) } != Err(Errno::INVAL) {
+            break;
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use crate::{Error, PageSize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     offset: usize,
-    len: usize,
+    // Not before `offset`.
+    end: usize,
 }
 
 impl Span {
@@ -36,10 +37,26 @@ impl Span {
     /// - [`Error::OutOfRange`]: the span ends past `limit`, or its end does not fit in a `usize`.
     #[inline]
     pub const fn new(offset: usize, len: usize, limit: usize) -> Result<Self, Error> {
-        if offset <= limit && len <= limit.wrapping_sub(offset) {
-            Ok(Self { offset, len })
+        match Self::not_empty(offset, len, limit) {
+            Some(span) => Ok(span),
+            None if len == 0 && offset <= limit => Ok(Self {
+                offset,
+                end: offset,
+            }),
+            None => Err(out_of_range(offset, len, limit)),
+        }
+    }
+
+    /// The check for a span that holds a byte; `None` where it would hold none or is out of range.
+    /// For hot paths: a sum that wraps is not past its parts, and neither is that of an empty span, so
+    /// that one compare sets both aside.
+    #[inline]
+    pub(crate) const fn not_empty(offset: usize, len: usize, limit: usize) -> Option<Self> {
+        let end = offset.wrapping_add(len);
+        if offset < end && end <= limit {
+            Some(Self { offset, end })
         } else {
-            Err(out_of_range(offset, len, limit))
+            None
         }
     }
 
@@ -47,7 +64,10 @@ impl Span {
     #[must_use]
     #[inline]
     pub const fn whole(len: usize) -> Self {
-        Self { offset: 0, len }
+        Self {
+            offset: 0,
+            end: len,
+        }
     }
 
     /// Gives the first byte's offset.
@@ -61,22 +81,23 @@ impl Span {
     #[must_use]
     #[inline]
     pub const fn len(self) -> usize {
-        self.len
+        // Cannot wrap, by the constructor.
+        self.end.wrapping_sub(self.offset)
     }
 
     /// Tells whether the span holds no byte.
     #[must_use]
     #[inline]
     pub const fn is_empty(self) -> bool {
-        self.len == 0
+        // The same compare as the constructor's, which the compiler then knows the answer of.
+        self.offset >= self.end
     }
 
     /// Gives the offset one past the last byte.
     #[must_use]
     #[inline]
     pub const fn end(self) -> usize {
-        // Cannot wrap: the constructor bounded the end by `limit`.
-        self.offset.wrapping_add(self.len)
+        self.end
     }
 
     /// Gives the whole pages that hold the span, as `(start, len)` in bytes; see
@@ -84,11 +105,10 @@ impl Span {
     #[must_use]
     #[inline]
     pub const fn pages(self, page: PageSize) -> Option<(usize, usize)> {
-        page.cover(self.offset, self.len)
+        page.cover(self.offset, self.len())
     }
 }
 
-/// Kept out of line, so that a check costs its callers two compares and two jumps.
 #[cold]
 #[inline(never)]
 #[allow(

@@ -16,7 +16,7 @@
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::MemfdFlags;
@@ -34,7 +34,8 @@ pub(crate) use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, MsyncFlags, Pr
 use crate::error::{Call, Error};
 use crate::{Advice, PageSize, UncheckedAdvice};
 
-/// Names the call in its error. Out of line: the hot path pays one compare and one jump.
+/// Names the call in its error. Inline, as are all errors of the hot paths: a caller that only asks
+/// `is_ok` then pays one compare, and not for an error that is built elsewhere and looked at again.
 #[inline]
 fn named<T>(call: Call, result: Result<T, Errno>) -> Result<T, Error> {
     match result {
@@ -59,7 +60,20 @@ pub(crate) fn mmap(
         // SAFETY: as above.
         None => unsafe { mm::mmap_anonymous(ptr::null_mut(), len, prot, flags) },
     };
-    named(Call::Mmap, result)
+    match result {
+        Ok(base) => Ok(base),
+        Err(errno) => Err(mmap_refused(errno)),
+    }
+}
+
+/// Out of line: else the fields of the map that there is not are carried about for it.
+#[cold]
+#[inline(never)]
+fn mmap_refused(errno: Errno) -> Error {
+    Error::Sys {
+        call: Call::Mmap,
+        errno,
+    }
 }
 
 /// munmap(2). The errno is the caller's to judge.
@@ -115,14 +129,36 @@ pub(crate) unsafe fn mremap(
 ///   the bytes in memory stay as they are.)
 #[inline]
 pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) -> Result<(), Error> {
-    loop {
-        // SAFETY: the caller's duty, passed on.
-        match unsafe { mm::msync(start, len, flags) } {
-            // The kernel wrote back a part and remembers no progress: the whole range again.
-            Err(Errno::INTR) => {}
-            result => return named(Call::Msync, result),
-        }
+    // SAFETY: the caller's duty, passed on.
+    match unsafe { mm::msync(start, len, flags) } {
+        Ok(()) => Ok(()),
+        // SAFETY: as above.
+        Err(errno) => named(Call::Msync, unsafe {
+            msync_again(start, len, flags, errno)
+        }),
     }
+}
+
+/// Out of line: the hot path asks once whether all went well.
+///
+/// # Safety
+///
+/// - As for [`msync`].
+#[cold]
+#[inline(never)]
+unsafe fn msync_again(
+    start: *mut c_void,
+    len: usize,
+    flags: MsyncFlags,
+    errno: Errno,
+) -> Result<(), Errno> {
+    let mut result = Err(errno);
+    while result == Err(Errno::INTR) {
+        // The kernel wrote back a part and remembers no progress: the whole range again.
+        // SAFETY: the caller's duty, passed on.
+        result = unsafe { mm::msync(start, len, flags) };
+    }
+    result
 }
 
 /// madvise(2).
@@ -219,10 +255,10 @@ pub(crate) fn default_huge_page() -> Result<PageSize, Error> {
     PageSize::new(usize::try_from(value).map_err(|_| Error::PageSize { value })?)
 }
 
-/// Binary logarithm of the page size, 0 until it was found.
-static PAGE_BITS: AtomicU8 = AtomicU8::new(0);
+/// The page size, as [`PageSize::to_word`] gives it, 0 until it was found.
+static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 
-/// Gives the kernel's page size. The first call asks the kernel; later ones load one byte.
+/// Gives the kernel's page size. The first call asks the kernel; later ones load one word.
 ///
 /// It works without `/proc`, without libc and on every kernel: mprotect(2) of 0 bytes changes
 /// nothing, and refuses an address that is not a multiple of the page size. On a kernel with 4 KiB
@@ -247,10 +283,10 @@ static PAGE_BITS: AtomicU8 = AtomicU8::new(0);
 /// - [mprotect(2)](https://man7.org/linux/man-pages/man2/mprotect.2.html)
 #[inline]
 pub fn page_size() -> Result<PageSize, Error> {
-    // Relaxed: the byte depends on no other memory, and every thread finds the same value.
-    match PAGE_BITS.load(Ordering::Relaxed) {
-        0 => ask_page_size(),
-        bits => PageSize::from_bits(bits),
+    // Relaxed: the word depends on no other memory, and every thread finds the same value.
+    match PageSize::from_word(PAGE_SIZE.load(Ordering::Relaxed)) {
+        Some(page) => Ok(page),
+        None => ask_page_size(),
     }
 }
 
@@ -269,7 +305,7 @@ fn ask_page_size() -> Result<PageSize, Error> {
             Err(Errno::INVAL) => {}
             // ENOMEM: the address was accepted and nothing is mapped there (QEMU's user mode).
             Ok(()) | Err(Errno::NOMEM) => {
-                PAGE_BITS.store(bits, Ordering::Relaxed);
+                PAGE_SIZE.store(page.to_word(), Ordering::Relaxed);
                 return Ok(page);
             }
             Err(errno) => {

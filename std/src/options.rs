@@ -258,7 +258,7 @@ impl MmapOptions {
     /// # Errors
     ///
     /// As for [`map_mut`](Self::map_mut).
-    #[inline]
+    #[inline(always)]
     pub fn map_raw<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
         let map = self.core.map_raw(file.as_raw_desc().borrow()?)?;
         Ok(map.into())
@@ -269,7 +269,7 @@ impl MmapOptions {
     /// # Errors
     ///
     /// As for [`map`](Self::map).
-    #[inline]
+    #[inline(always)]
     pub fn map_raw_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
         let map = self.core.map_raw_read_only(file.as_raw_desc().borrow()?)?;
         Ok(map.into())

@@ -2,6 +2,9 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=no-unwind.ld");
+    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwind.ld,--no-eh-frame-hdr");
     for flag in [
         "-nostartfiles",
         "-nodefaultlibs",

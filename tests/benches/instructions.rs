@@ -32,131 +32,166 @@ fn counted(body: &mut dyn FnMut()) {
     body();
 }
 
-/// Repeats a call on values that the compiler cannot know.
+/// Makes a call `CALLS` times on values that the compiler cannot know, and leaves on an error, as `?`
+/// does.
 macro_rules! repeat {
-    ($call:expr) => {
+    (|$subject:ident: $type:ty, $offset:ident, $len:ident| $call:expr, $on:expr) => {{
+        let $subject: $type = $on;
         counted(&mut || {
             for _ in 0..CALLS {
-                black_box($call);
+                let ($offset, $len) = black_box((PAGE, 64));
+                if !$call {
+                    panic!("the call failed");
+                }
+                // As if other code ran in between: no register keeps an argument for the next call.
+                // SAFETY: no instruction.
+                unsafe { std::arch::asm!("", clobber_abi("C")) };
             }
-        })
-    };
+        });
+    }};
 }
 
-fn run(group: &str, subject: &str) -> Option<()> {
-    // On tmpfs, where a call does no more than it must.
-    let file: &File = &tempfile::tempfile_in("/dev/shm").expect("tmpfs");
-    file.set_len(4 * PAGE as u64).expect("room");
-    // The first lookup of the page size is not what is counted.
-    let theirs = memmap2::MmapRaw::map_raw(file).expect("a map");
-    let ours = rawmap::MmapRaw::map_raw(file).expect("a map");
-    let core = rawmap_core::MmapRaw::map_raw(file).expect("a map");
-    rustix::param::page_size();
+/// The bare calls round and check nothing: they get what the others find out.
+mod bare {
+    use super::{File, MapFlags, MsyncFlags, ProtFlags, mm};
 
-    let bare_map = |len| {
+    #[inline]
+    pub(crate) fn map(file: &File, len: usize) -> bool {
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new map, which nobody uses.
         let base = unsafe { mm::mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, file, 0) };
         // SAFETY: that same map.
         base.and_then(|base| unsafe { mm::munmap(base, len) })
             .is_ok()
-    };
-    let bare_page = |offset: usize| ours.as_mut_ptr().wrapping_add(offset).cast();
-    let len = || black_box(4 * PAGE);
-    let range = || black_box((PAGE + 100, 64));
+    }
+
+    #[inline]
+    pub(crate) fn sync(base: *mut u8, offset: usize, len: usize) -> bool {
+        // SAFETY: a page of a map that lives.
+        unsafe { mm::msync(base.wrapping_add(offset).cast(), len, MsyncFlags::SYNC) }.is_ok()
+    }
+
+    #[inline]
+    pub(crate) fn advise(base: *mut u8, offset: usize, len: usize) -> bool {
+        let page = base.wrapping_add(offset).cast();
+        // SAFETY: a page of a map that lives.
+        unsafe { mm::madvise(page, len, mm::Advice::WillNeed) }.is_ok()
+    }
+}
+
+fn run(group: &str, subject: &str) -> Option<()> {
+    // On tmpfs, where a call does no more than it must.
+    let file = &tempfile::tempfile_in("/dev/shm").expect("tmpfs");
+    file.set_len(4 * PAGE as u64).expect("room");
+    // The first lookup of the page size is not what is counted.
+    let theirs = &memmap2::MmapRaw::map_raw(file).expect("a map");
+    let ours = &rawmap::MmapRaw::map_raw(file).expect("a map");
+    let core = &rawmap_core::MmapRaw::map_raw(file).expect("a map");
+    rustix::param::page_size();
+    let base = ours.as_mut_ptr();
 
     match (group, subject) {
-        ("map+unmap, length given", "rawmap") => {
-            repeat!(rawmap::MmapOptions::new().len(len()).map_raw(file).is_ok());
+        ("map+unmap, length given", "rawmap") => repeat!(
+            |file: &File, _offset, len| rawmap::MmapOptions::new().len(len).map_raw(file).is_ok(),
+            file
+        ),
+        ("map+unmap, length given", "rawmap-core") => repeat!(
+            |file: &File, _offset, len| rawmap_core::MmapOptions::new()
+                .len(len)
+                .map_raw(file)
+                .is_ok(),
+            file
+        ),
+        ("map+unmap, length given", "memmap2") => repeat!(
+            |file: &File, _offset, len| memmap2::MmapOptions::new().len(len).map_raw(file).is_ok(),
+            file
+        ),
+        ("map+unmap, length given", "rustix") => {
+            repeat!(|file: &File, _offset, len| bare::map(file, len), file)
         }
-        ("map+unmap, length given", "rawmap-core") => {
-            repeat!(
-                rawmap_core::MmapOptions::new()
-                    .len(len())
-                    .map_raw(file)
-                    .is_ok()
-            );
-        }
-        ("map+unmap, length given", "memmap2") => {
-            repeat!(memmap2::MmapOptions::new().len(len()).map_raw(file).is_ok());
-        }
-        ("map+unmap, length given", "rustix") => repeat!(bare_map(len())),
-        ("map+unmap, length from file", "rawmap") => {
-            repeat!(rawmap::MmapRaw::map_raw(file).is_ok())
-        }
-        ("map+unmap, length from file", "rawmap-core") => {
-            repeat!(rawmap_core::MmapRaw::map_raw(file).is_ok());
-        }
-        ("map+unmap, length from file", "memmap2") => {
-            repeat!(memmap2::MmapRaw::map_raw(file).is_ok());
-        }
-        ("map+unmap, length from file", "rustix") => {
-            repeat!(rustix::fs::fstat(file).is_ok_and(|stat| bare_map(stat.st_size as usize)));
-        }
-        ("flush_range, clean page", "rawmap") => {
-            repeat!({
-                let (offset, len) = range();
-                ours.flush_range(offset, len).is_ok()
-            });
-        }
-        ("flush_range, clean page", "rawmap-core") => {
-            repeat!({
-                let (offset, len) = range();
-                core.flush_range(offset, len).is_ok()
-            });
-        }
-        ("flush_range, clean page", "memmap2") => {
-            repeat!({
-                let (offset, len) = range();
-                theirs.flush_range(offset, len).is_ok()
-            });
-        }
+        ("map+unmap, length from file", "rawmap") => repeat!(
+            |file: &File, _offset, _len| rawmap::MmapRaw::map_raw(file).is_ok(),
+            file
+        ),
+        ("map+unmap, length from file", "rawmap-core") => repeat!(
+            |file: &File, _offset, _len| rawmap_core::MmapRaw::map_raw(file).is_ok(),
+            file
+        ),
+        ("map+unmap, length from file", "memmap2") => repeat!(
+            |file: &File, _offset, _len| memmap2::MmapRaw::map_raw(file).is_ok(),
+            file
+        ),
+        ("map+unmap, length from file", "rustix") => repeat!(
+            |file: &File, _offset, _len| rustix::fs::fstat(file)
+                .is_ok_and(|stat| bare::map(file, stat.st_size as usize)),
+            file
+        ),
+        ("flush_range, clean page", "rawmap") => repeat!(
+            |map: &rawmap::MmapRaw, offset, len| map.flush_range(offset, len).is_ok(),
+            ours
+        ),
+        ("flush_range, clean page", "rawmap-core") => repeat!(
+            |map: &rawmap_core::MmapRaw, offset, len| map.flush_range(offset, len).is_ok(),
+            core
+        ),
+        ("flush_range, clean page", "memmap2") => repeat!(
+            |map: &memmap2::MmapRaw, offset, len| map.flush_range(offset, len).is_ok(),
+            theirs
+        ),
         ("flush_range, clean page", "rustix") => {
-            repeat!({
-                let (offset, len) = black_box((PAGE, 64));
-                // SAFETY: a page of the map.
-                unsafe { mm::msync(bare_page(offset), len, MsyncFlags::SYNC) }.is_ok()
-            });
+            repeat!(
+                |base: *mut u8, offset, len| bare::sync(base, offset, len),
+                base
+            )
         }
-        ("advise_range", "rawmap") => {
-            repeat!({
-                let (offset, len) = range();
-                ours.advise_range(rawmap::Advice::WillNeed, offset, len)
+        ("advise_range", "rawmap") => repeat!(
+            |map: &rawmap::MmapRaw, offset, len| {
+                map.advise_range(rawmap::Advice::WillNeed, offset, len)
                     .is_ok()
-            });
-        }
-        ("advise_range", "rawmap-core") => {
-            repeat!({
-                let (offset, len) = range();
-                core.advise_range(rawmap::Advice::WillNeed, offset, len)
+            },
+            ours
+        ),
+        ("advise_range", "rawmap-core") => repeat!(
+            |map: &rawmap_core::MmapRaw, offset, len| {
+                map.advise_range(rawmap_core::Advice::WillNeed, offset, len)
                     .is_ok()
-            });
-        }
-        ("advise_range", "memmap2") => {
-            repeat!({
-                let (offset, len) = range();
-                theirs
-                    .advise_range(memmap2::Advice::WillNeed, offset, len)
+            },
+            core
+        ),
+        ("advise_range", "memmap2") => repeat!(
+            |map: &memmap2::MmapRaw, offset, len| {
+                map.advise_range(memmap2::Advice::WillNeed, offset, len)
                     .is_ok()
-            });
-        }
+            },
+            theirs
+        ),
         ("advise_range", "rustix") => {
-            repeat!({
-                let (offset, len) = black_box((PAGE, 64));
-                // SAFETY: a page of the map.
-                unsafe { mm::madvise(bare_page(offset), len, mm::Advice::WillNeed) }.is_ok()
-            });
+            repeat!(
+                |base: *mut u8, offset, len| bare::advise(base, offset, len),
+                base
+            )
         }
-        ("page size", "rawmap") => repeat!(rawmap::page_size().map_or(0, |page| page.get())),
-        ("page size", "rawmap-core") => {
-            repeat!(rawmap_core::page_size().map_or(0, |page| page.get()));
-        }
-        ("page size", "memmap2") => {
-            // What memmap2 does the first time; it keeps the answer.
+        ("page size", "rawmap") => repeat!(
+            |least: usize, _offset, _len| rawmap::page_size().is_ok_and(|page| page.get() >= least),
+            PAGE
+        ),
+        ("page size", "rawmap-core") => repeat!(
+            |least: usize, _offset, _len| {
+                rawmap_core::page_size().is_ok_and(|page| page.get() >= least)
+            },
+            PAGE
+        ),
+        // What memmap2 does the first time; it keeps the answer.
+        ("page size", "memmap2") => repeat!(
             // SAFETY: sysconf only reads its argument.
-            repeat!(unsafe { libc::sysconf(libc::_SC_PAGESIZE) });
-        }
-        ("page size", "rustix") => repeat!(rustix::param::page_size()),
+            |least: usize, _offset, _len| unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize
+                >= least,
+            PAGE
+        ),
+        ("page size", "rustix") => repeat!(
+            |least: usize, _offset, _len| rustix::param::page_size() >= least,
+            PAGE
+        ),
         _ => return None,
     }
     Some(())

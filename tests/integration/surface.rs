@@ -228,9 +228,9 @@ fn debug_of_options_has_all_of_memmap2s_fields() {
 }
 
 #[test]
-fn a_map_is_three_words_or_four() {
+fn a_map_is_three_words() {
     let word = size_of::<usize>();
     assert_eq!(theirs::SIZE, 2 * word);
-    // Pointer, length, and eight bytes: offset in the first page, and page size.
-    assert_eq!(ours::SIZE, 2 * word + 8);
+    // The third is the page size: memmap2 has it in a static, and loses huge pages by that.
+    assert_eq!(ours::SIZE, 3 * word);
 }

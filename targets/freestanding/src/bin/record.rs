@@ -6,7 +6,7 @@
 #![no_std]
 #![no_main]
 
-use rawmap_core::MmapOptions;
+use rawmap_core::{MmapOptions, page_size};
 use rawmap_freestanding::{Arguments, start};
 use rustix::fs::{Mode, OFlags};
 
@@ -21,12 +21,10 @@ fn main(arguments: &Arguments) -> u8 {
     let Ok(file) = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else {
         return 2;
     };
-    let Some(page) = arguments.page_size() else {
+    let Ok(page) = page_size() else {
         return 3;
     };
-    let mut options = MmapOptions::new();
-    options.page_size(page).len(2 * page.get());
-    let Ok(map) = options.map_raw(&file) else {
+    let Ok(map) = MmapOptions::new().len(2 * page.get()).map_raw(&file) else {
         return 4;
     };
     let offset = page.get() + 8;
