@@ -202,7 +202,7 @@ impl MmapRaw {
     /// `msync(.., MS_SYNC)` of the whole map -- writes every changed byte to the medium and waits.
     ///
     /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the wait
-    /// does not end it. A private map ([`map_copy`](MmapOptions::map_copy) and private anonymous
+    /// does not end it. A private map ([`map_copy`](crate::MmapOptions::map_copy) and private anonymous
     /// memory) stores nothing: it is `Ok`, and there is nothing to survive. The file's times need
     /// not be stored.
     ///

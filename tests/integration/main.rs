@@ -12,6 +12,7 @@ mod options;
 mod page_math;
 mod page_size;
 mod protect;
+mod recorder;
 mod remap;
 mod surface;
 

@@ -1,0 +1,234 @@
+//! A boot counter and event recorder, as a board keeps one beside its application.
+//!
+//! ```text
+//! cargo run --example event_recorder -- [FILE] [--events N] [--pause MS] [--list]
+//! ```
+//!
+//! It maps FILE, shows what the last run left, counts this boot and records N events. Each event is
+//! flushed before it is reported: a line that says `stored` is a promise. Stop it at any moment, by
+//! control-C, kill -9 or the power switch, and run it again: every event that it had reported is there.
+//!
+//! FILE is a ring of 1024 records of 64 bytes. A record has a number, the boot, a text, and a checksum
+//! over all of these, so a record that was cut in the middle is seen as one, and nothing else need be
+//! written in step with it: no header, no index, no length.
+
+#![allow(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "a program, not the library: constants and small numbers"
+)]
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use rawmap::{Advice, MmapMut};
+
+const RECORDS: usize = 1024;
+const RECORD: usize = 64;
+const TEXT: usize = 40;
+const FILE_LEN: usize = RECORDS * RECORD;
+
+struct Event {
+    number: u64,
+    boot: u64,
+    text: String,
+}
+
+impl Event {
+    /// Number, boot, text filled up with zeros, and the checksum: 8 + 8 + 40 + 4 bytes, and 4 unused.
+    fn to_bytes(&self) -> [u8; RECORD] {
+        let mut bytes = [0; RECORD];
+        bytes[..8].copy_from_slice(&self.number.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.boot.to_le_bytes());
+        let text = self.text.as_bytes();
+        let len = text.len().min(TEXT);
+        bytes[16..16 + len].copy_from_slice(&text[..len]);
+        let sum = crc32fast::hash(&bytes[..16 + TEXT]);
+        bytes[56..60].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// `None` for a record that was never written, or only in part.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let sum = u32::from_le_bytes(bytes.get(56..60)?.try_into().ok()?);
+        let (number, boot) = (word(0)?, word(8)?);
+        if number == 0 || sum != crc32fast::hash(bytes.get(..16 + TEXT)?) {
+            return None;
+        }
+        let text = String::from_utf8_lossy(bytes.get(16..16 + TEXT)?);
+        let text = text.trim_end_matches('\0').to_owned();
+        Some(Self { number, boot, text })
+    }
+
+    /// Where in the file the event has its place.
+    fn offset(&self) -> usize {
+        let slot = self.number % RECORDS as u64;
+        slot as usize * RECORD
+    }
+}
+
+/// Opens the file, and gives it all its bytes on the medium: a store to a file with holes could find
+/// the disk full, and that is a SIGBUS. If this is cut short, the next run goes on with it.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = File::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)?;
+    let missing = (FILE_LEN as u64).saturating_sub(file.metadata()?.len());
+    if missing > 0 {
+        println!("making room: {missing} bytes");
+        file.write_all(&vec![0; missing as usize])?;
+        file.sync_all()?;
+        // The file's name is in its folder, and stored with that.
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    // For append there is no shared map: open again for reading and writing.
+    File::options().read(true).write(true).open(path)
+}
+
+struct Recorder {
+    map: MmapMut,
+    last: u64,
+    boot: u64,
+}
+
+impl Recorder {
+    /// Maps the file and gives what it holds, oldest first, and how many records are damaged.
+    fn open(path: &Path) -> io::Result<(Self, Vec<Event>, usize)> {
+        let file = open(path)?;
+        // SAFETY: the file is this program's own: nobody else writes or truncates it while it runs.
+        let map = unsafe { rawmap::MmapOptions::new().len(FILE_LEN).map_mut(&file)? };
+        // Records are small: without this, a flush of 64 bytes may write a megabyte to the flash.
+        map.advise(Advice::Random)?;
+
+        let slots = map.chunks_exact(RECORD);
+        let damaged =
+            |slot: &&[u8]| Event::from_bytes(slot).is_none() && slot.iter().any(|b| *b != 0);
+        let damaged = slots.clone().filter(damaged).count();
+        let mut events: Vec<_> = slots.filter_map(Event::from_bytes).collect();
+        events.sort_by_key(|event| event.number);
+        let (last, boot) = events
+            .last()
+            .map_or((0, 0), |event| (event.number, event.boot));
+        let recorder = Self {
+            map,
+            last,
+            boot: boot + 1,
+        };
+        Ok((recorder, events, damaged))
+    }
+
+    /// Stores an event: it is on the medium when this returns `Ok`.
+    fn record(&mut self, text: String) -> io::Result<Event> {
+        let event = Event {
+            number: self.last + 1,
+            boot: self.boot,
+            text,
+        };
+        let offset = event.offset();
+        self.map[offset..offset + RECORD].copy_from_slice(&event.to_bytes());
+        self.map.flush_range(offset, RECORD)?;
+        self.last = event.number;
+        Ok(event)
+    }
+}
+
+struct Arguments {
+    path: PathBuf,
+    events: u64,
+    pause: Duration,
+    list: bool,
+}
+
+fn arguments() -> Result<Arguments, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut arguments = Arguments {
+        path: PathBuf::from("rawmap-events.bin"),
+        events: 5,
+        pause: Duration::from_millis(200),
+        list: false,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("events") => arguments.events = parser.value()?.parse()?,
+            Long("pause") => arguments.pause = Duration::from_millis(parser.value()?.parse()?),
+            Long("list") => arguments.list = true,
+            Value(path) => arguments.path = path.into(),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(arguments)
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    let (mut recorder, events, damaged) = Recorder::open(&arguments.path)?;
+    println!(
+        "{}: {} events from earlier runs",
+        arguments.path.display(),
+        events.len()
+    );
+    if damaged > 0 {
+        println!("{damaged} records were cut in the middle, and had not been reported as stored");
+    }
+    let shown = if arguments.list { events.len() } else { 5 };
+    for event in events.iter().skip(events.len().saturating_sub(shown)) {
+        let Event { number, boot, text } = event;
+        println!("found  event {number} of boot {boot}: {text}");
+    }
+
+    let boot = recorder.boot;
+    for number in 0..=arguments.events {
+        let text = if number == 0 {
+            format!("boot {boot}")
+        } else {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            format!(
+                "reading {number} at {} s",
+                since.map_or(0, |time| time.as_secs())
+            )
+        };
+        let event = recorder.record(text)?;
+        println!(
+            "stored event {} of boot {boot}: {}",
+            event.number, event.text
+        );
+        if number < arguments.events {
+            sleep(arguments.pause);
+        }
+    }
+    println!("run it again, or kill it while it runs: every stored event will be found");
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("event_recorder: {error}");
+            eprintln!("usage: event_recorder [FILE] [--events N] [--pause MS] [--list]");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing was reported that is not stored, so the next run starts from what there is.
+            eprintln!("event_recorder: {}: {error}", arguments.path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
