@@ -1,8 +1,5 @@
 //! [`MmapRaw`]: owns the pages, and never hands out a reference to them.
 //!
-//! From a ranged call to the kernel: [`Span::new`] checks the range, [`PageSize::cover`] rounds it
-//! to pages, `MmapRaw::cover` places it in the address space, `sys` asks the kernel.
-//!
 //! # Safety
 //!
 //! Everything rests on the invariant of [`MmapRaw`], stated at its fields: a checked range of the
@@ -14,14 +11,18 @@
     reason = "pointer arithmetic inside the own map, unmapping in Drop, Send and Sync"
 )]
 
+mod pages;
+mod ranged;
+
 use core::ffi::c_void;
 use core::fmt;
 use core::hint;
 
-use crate::sys::{
-    self, BorrowedFd, Errno, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags,
-};
-use crate::{Advice, Error, PageSize, Span, UncheckedAdvice};
+use crate::sys::{self, BorrowedFd, Errno, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
+use crate::{Error, PageSize, Span};
+
+pub(crate) use self::pages::check_len;
+use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap_huge};
 
 /// One checked request for a map: what [`MmapOptions`] and the file came to.
 #[derive(Debug)]
@@ -95,44 +96,6 @@ unsafe impl Send for MmapRaw {}
 // kernel orders.
 unsafe impl Sync for MmapRaw {}
 
-/// Cuts a distance inside a page, which is less than the page size and so fits in a `usize`.
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "less than a page size, and that is a usize"
-)]
-#[inline]
-const fn narrow(head: u64) -> usize {
-    head as usize
-}
-
-/// A slice, and pointer arithmetic, may not span more than `isize::MAX` bytes.
-#[inline]
-pub(crate) fn check_len(len: usize) -> Result<usize, Error> {
-    match isize::try_from(len) {
-        Ok(_) => Ok(len),
-        Err(_) => Err(too_long(len)),
-    }
-}
-
-#[cold]
-fn too_long(len: usize) -> Error {
-    let len = u64::try_from(len).unwrap_or(u64::MAX);
-    Error::TooLong { len }
-}
-
-/// Bytes that a map of `len` bytes at `head` in its first page takes: whole pages, at least one
-/// (mmap(2) refuses none, and an empty map is useful: an empty file has one).
-#[inline]
-fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usize, Error> {
-    // The byte that must be mapped last; the first of the page where there is none.
-    let last = head.checked_add(check_len(len)?.saturating_sub(1));
-    match last.and_then(|last| page.page_end(last)) {
-        Some(mapped) => Ok(mapped),
-        None => Err(too_long(len)),
-    }
-}
-
 impl MmapRaw {
     /// Maps what the request says: the only constructor. Inlined into its callers, where most of the
     /// request is known: else a map costs a hundred instructions instead of ten.
@@ -197,202 +160,6 @@ impl MmapRaw {
     #[inline]
     pub const fn page_size(&self) -> PageSize {
         self.page
-    }
-
-    /// `msync(.., MS_SYNC)` of the whole map -- writes every changed byte to the medium and waits.
-    ///
-    /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the wait
-    /// does not end it. A private map ([`map_copy`](crate::MmapOptions::map_copy) and private anonymous
-    /// memory) stores nothing: it is `Ok`, and there is nothing to survive. The file's times need
-    /// not be stored.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...). The kernel then forgets that the
-    ///   pages were changed: a second flush says `Ok` without having stored them.
-    ///
-    /// # References
-    ///
-    /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
-    #[inline]
-    pub fn flush(&self) -> Result<(), Error> {
-        self.sync(0, self.len, MsyncFlags::SYNC)
-    }
-
-    /// `msync(.., MS_ASYNC)` of the whole map -- on Linux this starts nothing.
-    ///
-    /// The kernel checks the range and returns; the bytes are written when the kernel's own timer
-    /// gets to them, about 30 seconds later. Use [`flush`](Self::flush) to have them stored.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: the kernel refused the range.
-    #[inline]
-    pub fn flush_async(&self) -> Result<(), Error> {
-        self.sync(0, self.len, MsyncFlags::ASYNC)
-    }
-
-    /// Like [`flush`](Self::flush), for `len` bytes at `offset`.
-    ///
-    /// Whole pages are written, so bytes around the range may be stored too. 0 bytes store
-    /// nothing. One call is one flush command to the device: to store many small changes, one call
-    /// over all of them costs far less than a call for each.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was stored.
-    /// - [`Error::Sys`]: as for [`flush`](Self::flush).
-    #[inline]
-    pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.sync(offset, len, MsyncFlags::SYNC)
-    }
-
-    /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map.
-    /// - [`Error::Sys`]: as for [`flush_async`](Self::flush_async).
-    #[inline]
-    pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.sync(offset, len, MsyncFlags::ASYNC)
-    }
-
-    /// `madvise` of the whole map -- tells the kernel how it will be used.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: the kernel does not know the advice, or it does not fit this map
-    ///   (`EINVAL`), or a page cannot be had (`ENOMEM`, `EFAULT`, `EIO`).
-    ///
-    /// # References
-    ///
-    /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
-    #[inline]
-    pub fn advise(&self, advice: Advice) -> Result<(), Error> {
-        self.madvise(Span::whole(self.len), advice.number())
-    }
-
-    /// Like [`advise`](Self::advise), for `len` bytes at `offset`.
-    ///
-    /// 0 bytes advise nothing. Advice that the kernel keeps for each range (`Random`,
-    /// `Sequential`, `DontFork`, `HugePage`, `DontDump`, `Mergeable`) splits the map into several
-    /// VMAs; every later [`flush`](Self::flush) then costs one flush of the device for each, and
-    /// [`remap`](Self::remap) may be refused.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was advised.
-    /// - [`Error::Sys`]: as for [`advise`](Self::advise).
-    #[inline]
-    pub fn advise_range(&self, advice: Advice, offset: usize, len: usize) -> Result<(), Error> {
-        self.madvise(Span::new(offset, len, self.len)?, advice.number())
-    }
-
-    /// `madvise` of the whole map, with advice that can change what the memory holds.
-    ///
-    /// # Safety
-    ///
-    /// - No reference to the map's bytes lives, or the advice leaves the bytes as they are.
-    /// - For [`UncheckedAdvice::Remove`]: no other map of the file, in any process, has a reference
-    ///   to the bytes.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: as for [`advise`](Self::advise).
-    #[inline]
-    pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> Result<(), Error> {
-        self.madvise(Span::whole(self.len), advice.number())
-    }
-
-    /// Like [`unchecked_advise`](Self::unchecked_advise), for `len` bytes at `offset`, rounded out
-    /// to whole pages: bytes around the range change too.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`unchecked_advise`](Self::unchecked_advise).
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was advised.
-    /// - [`Error::Sys`]: as for [`advise`](Self::advise).
-    #[inline]
-    pub unsafe fn unchecked_advise_range(
-        &self,
-        advice: UncheckedAdvice,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), Error> {
-        self.madvise(Span::new(offset, len, self.len)?, advice.number())
-    }
-
-    /// `mlock` of the whole map -- reads it into memory and keeps it there.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: past the limit `RLIMIT_MEMLOCK` (`ENOMEM`, `EPERM`), or a page cannot be
-    ///   read (`EAGAIN`, `ENOMEM`).
-    ///
-    /// # References
-    ///
-    /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
-    #[inline]
-    pub fn lock(&self) -> Result<(), Error> {
-        self.mlock(Span::whole(self.len), false)
-    }
-
-    /// Like [`lock`](Self::lock), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was locked.
-    /// - [`Error::Sys`]: as for [`lock`](Self::lock).
-    #[inline]
-    pub fn lock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.mlock(Span::new(offset, len, self.len)?, false)
-    }
-
-    /// `mlock2(.., MLOCK_ONFAULT)` of the whole map -- keeps each page in memory from its first
-    /// touch on. Linux 4.4.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: as for [`lock`](Self::lock), and `ENOSYS` below Linux 4.4.
-    #[inline]
-    pub fn lock_on_fault(&self) -> Result<(), Error> {
-        self.mlock(Span::whole(self.len), true)
-    }
-
-    /// Like [`lock_on_fault`](Self::lock_on_fault), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was locked.
-    /// - [`Error::Sys`]: as for [`lock_on_fault`](Self::lock_on_fault).
-    #[inline]
-    pub fn lock_on_fault_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.mlock(Span::new(offset, len, self.len)?, true)
-    }
-
-    /// `munlock` of the whole map -- undoes every lock. Locks do not nest.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: the kernel refused the range.
-    #[inline]
-    pub fn unlock(&self) -> Result<(), Error> {
-        self.munlock(Span::whole(self.len))
-    }
-
-    /// Like [`unlock`](Self::unlock), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was unlocked.
-    /// - [`Error::Sys`]: as for [`unlock`](Self::unlock).
-    #[inline]
-    pub fn unlock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.munlock(Span::new(offset, len, self.len)?)
     }
 
     /// `mprotect` of the whole map -- changes what may be done with it.
@@ -508,105 +275,6 @@ impl MmapRaw {
         let (_, len) = self.page.cover(in_page, span.len()).unwrap_or((0, 0));
         (first.wrapping_sub(in_page).cast(), len)
     }
-
-    /// No bytes store nothing; or there is an error to tell. Out of line, for the sake of `sync`.
-    #[cold]
-    #[inline(never)]
-    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
-        Span::new(offset, len, self.len).map(|_| ())
-    }
-
-    #[inline]
-    fn sync(&self, offset: usize, len: usize, flags: MsyncFlags) -> Result<(), Error> {
-        let Some(span) = Span::not_empty(offset, len, self.len) else {
-            return self.sync_nothing(offset, len);
-        };
-        // `cover` without its second half: msync(2) rounds the end by itself, for huge pages too.
-        let first = self.ptr.wrapping_add(span.offset());
-        let in_page = self.page.offset_in_page(first.addr());
-        let (start, len) = (
-            first.wrapping_sub(in_page),
-            span.len().wrapping_add(in_page),
-        );
-        // SAFETY: from the start of the page that holds the span's first byte to its last byte:
-        // pages of this map.
-        unsafe { sys::msync(start.cast(), len, flags) }
-    }
-
-    #[inline]
-    fn madvise(&self, span: Span, advice: sys::AdviceNumber) -> Result<(), Error> {
-        let (start, len) = self.cover(span);
-        // SAFETY: `cover` gives pages of this map. Advice that changes bytes comes only from the
-        // unsafe `unchecked_advise`, whose caller answers for references.
-        unsafe { sys::madvise(start, len, advice) }
-    }
-
-    #[inline]
-    fn mlock(&self, span: Span, on_fault: bool) -> Result<(), Error> {
-        let (start, len) = self.cover(span);
-        // SAFETY: `cover` gives pages of this map.
-        unsafe { sys::mlock(start, len, on_fault) }
-    }
-
-    #[inline]
-    fn munlock(&self, span: Span) -> Result<(), Error> {
-        let (start, len) = self.cover(span);
-        // SAFETY: `cover` gives pages of this map.
-        unsafe { sys::munlock(start, len) }
-    }
-}
-
-/// The page size that the invariant holds for: that of the request, unless the map does not start at a
-/// multiple of it. Then one was supplied that is larger than the kernel's.
-#[inline]
-fn fitting(page: PageSize, base: *mut c_void, mapped: usize, head: usize, len: usize) -> PageSize {
-    if page.offset_in_page(base.addr()) == 0 {
-        page
-    } else {
-        trim(base, mapped, head, len)
-    }
-}
-
-/// Gives the page size that the address of a new map allows, and unmaps what its bytes then do not need.
-#[cold]
-#[inline(never)]
-fn trim(base: *mut c_void, mapped: usize, head: usize, len: usize) -> PageSize {
-    let bits = u8::try_from(base.addr().trailing_zeros()).unwrap_or(0);
-    // Never an error: a pointer that is not null has fewer zeros than a word has bits.
-    let page = PageSize::from_bits(bits).unwrap_or(PageSize::KIB_4);
-    let before = page.floor(head);
-    // At most `mapped`, which is a multiple of a larger page size.
-    let after = page.ceil(head.wrapping_add(len.max(1))).unwrap_or(mapped);
-    for (start, end) in [(0, before), (after, mapped)] {
-        if start < end {
-            let first = base.cast::<u8>().wrapping_add(start).cast();
-            // SAFETY: pages of the new map, outside those that hold its bytes. An error leaves them
-            // mapped, which harms nobody.
-            let _ = unsafe { sys::munmap(first, end.wrapping_sub(start)) };
-        }
-    }
-    page
-}
-
-/// Lengths to try where the kernel refused one because it cuts a huge page in two: a file on hugetlbfs
-/// was mapped, whose page size is not known here.
-///
-/// They are the next powers of two's multiples. Each is at most what the huge pages of the map take, so
-/// memory behind the map is never touched, and the first that the kernel accepts is exactly that.
-fn huge_lens(mapped: usize) -> impl Iterator<Item = usize> {
-    /// The largest huge page of any architecture has 16 GiB.
-    const BITS: core::ops::RangeInclusive<u8> = 13..=34;
-    BITS.filter_map(move |bits| PageSize::from_bits(bits).ok()?.ceil(mapped))
-}
-
-fn refused_huge(result: Result<(), Error>) -> bool {
-    matches!(
-        result,
-        Err(Error::Sys {
-            errno: Errno::INVAL,
-            ..
-        })
-    )
 }
 
 impl Drop for MmapRaw {
@@ -620,18 +288,6 @@ impl Drop for MmapRaw {
         // borrow it, so none is left.
         if unsafe { sys::munmap(base, mapped) } == Err(Errno::INVAL) {
             unmap_huge(base, mapped);
-        }
-    }
-}
-
-/// The part of `drop` for files on hugetlbfs.
-#[cold]
-#[inline(never)]
-fn unmap_huge(base: *mut c_void, mapped: usize) {
-    for len in huge_lens(mapped) {
-        // SAFETY: as in `drop`, whose pages these are; see `huge_lens`.
-        if unsafe { sys::munmap(base, len) } != Err(Errno::INVAL) {
-            break;
         }
     }
 }

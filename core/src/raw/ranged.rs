@@ -1,0 +1,258 @@
+//! The calls on the whole map or a range of it: flush, advise, lock.
+//!
+//! From a call to the kernel: [`Span::new`] checks the range, `cover` rounds it to pages and places it
+//! in the address space, `sys` asks the kernel.
+//!
+//! # Safety
+//!
+//! A checked range of a map, rounded to pages, lies inside the pages that the map owns.
+
+#![allow(unsafe_code, reason = "system calls on pages of the own map")]
+
+use super::MmapRaw;
+use crate::sys::{self, MsyncFlags};
+use crate::{Advice, Error, Span, UncheckedAdvice};
+
+impl MmapRaw {
+    /// `msync(.., MS_SYNC)` of the whole map -- writes every changed byte to the medium and waits.
+    ///
+    /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the wait
+    /// does not end it. A private map ([`map_copy`](crate::MmapOptions::map_copy) and private anonymous
+    /// memory) stores nothing: it is `Ok`, and there is nothing to survive. The file's times need
+    /// not be stored.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...). The kernel then forgets that the
+    ///   pages were changed: a second flush says `Ok` without having stored them.
+    ///
+    /// # References
+    ///
+    /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
+    #[inline]
+    pub fn flush(&self) -> Result<(), Error> {
+        self.sync(0, self.len, MsyncFlags::SYNC)
+    }
+
+    /// `msync(.., MS_ASYNC)` of the whole map -- on Linux this starts nothing.
+    ///
+    /// The kernel checks the range and returns; the bytes are written when the kernel's own timer
+    /// gets to them, about 30 seconds later. Use [`flush`](Self::flush) to have them stored.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: the kernel refused the range.
+    #[inline]
+    pub fn flush_async(&self) -> Result<(), Error> {
+        self.sync(0, self.len, MsyncFlags::ASYNC)
+    }
+
+    /// Like [`flush`](Self::flush), for `len` bytes at `offset`.
+    ///
+    /// Whole pages are written, so bytes around the range may be stored too. 0 bytes store
+    /// nothing. One call is one flush command to the device: to store many small changes, one call
+    /// over all of them costs far less than a call for each.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was stored.
+    /// - [`Error::Sys`]: as for [`flush`](Self::flush).
+    #[inline]
+    pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.sync(offset, len, MsyncFlags::SYNC)
+    }
+
+    /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map.
+    /// - [`Error::Sys`]: as for [`flush_async`](Self::flush_async).
+    #[inline]
+    pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.sync(offset, len, MsyncFlags::ASYNC)
+    }
+
+    /// `madvise` of the whole map -- tells the kernel how it will be used.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: the kernel does not know the advice, or it does not fit this map
+    ///   (`EINVAL`), or a page cannot be had (`ENOMEM`, `EFAULT`, `EIO`).
+    ///
+    /// # References
+    ///
+    /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
+    #[inline]
+    pub fn advise(&self, advice: Advice) -> Result<(), Error> {
+        self.madvise(Span::whole(self.len), advice.number())
+    }
+
+    /// Like [`advise`](Self::advise), for `len` bytes at `offset`.
+    ///
+    /// 0 bytes advise nothing. Advice that the kernel keeps for each range (`Random`,
+    /// `Sequential`, `DontFork`, `HugePage`, `DontDump`, `Mergeable`) splits the map into several
+    /// VMAs; every later [`flush`](Self::flush) then costs one flush of the device for each, and
+    /// [`remap`](Self::remap) may be refused.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was advised.
+    /// - [`Error::Sys`]: as for [`advise`](Self::advise).
+    #[inline]
+    pub fn advise_range(&self, advice: Advice, offset: usize, len: usize) -> Result<(), Error> {
+        self.madvise(Span::new(offset, len, self.len)?, advice.number())
+    }
+
+    /// `madvise` of the whole map, with advice that can change what the memory holds.
+    ///
+    /// # Safety
+    ///
+    /// - No reference to the map's bytes lives, or the advice leaves the bytes as they are.
+    /// - For [`UncheckedAdvice::Remove`]: no other map of the file, in any process, has a reference
+    ///   to the bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: as for [`advise`](Self::advise).
+    #[inline]
+    pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> Result<(), Error> {
+        self.madvise(Span::whole(self.len), advice.number())
+    }
+
+    /// Like [`unchecked_advise`](Self::unchecked_advise), for `len` bytes at `offset`, rounded out
+    /// to whole pages: bytes around the range change too.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`unchecked_advise`](Self::unchecked_advise).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was advised.
+    /// - [`Error::Sys`]: as for [`advise`](Self::advise).
+    #[inline]
+    pub unsafe fn unchecked_advise_range(
+        &self,
+        advice: UncheckedAdvice,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), Error> {
+        self.madvise(Span::new(offset, len, self.len)?, advice.number())
+    }
+
+    /// `mlock` of the whole map -- reads it into memory and keeps it there.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: past the limit `RLIMIT_MEMLOCK` (`ENOMEM`, `EPERM`), or a page cannot be
+    ///   read (`EAGAIN`, `ENOMEM`).
+    ///
+    /// # References
+    ///
+    /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
+    #[inline]
+    pub fn lock(&self) -> Result<(), Error> {
+        self.mlock(Span::whole(self.len), false)
+    }
+
+    /// Like [`lock`](Self::lock), for `len` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was locked.
+    /// - [`Error::Sys`]: as for [`lock`](Self::lock).
+    #[inline]
+    pub fn lock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.mlock(Span::new(offset, len, self.len)?, false)
+    }
+
+    /// `mlock2(.., MLOCK_ONFAULT)` of the whole map -- keeps each page in memory from its first
+    /// touch on. Linux 4.4.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: as for [`lock`](Self::lock), and `ENOSYS` below Linux 4.4.
+    #[inline]
+    pub fn lock_on_fault(&self) -> Result<(), Error> {
+        self.mlock(Span::whole(self.len), true)
+    }
+
+    /// Like [`lock_on_fault`](Self::lock_on_fault), for `len` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was locked.
+    /// - [`Error::Sys`]: as for [`lock_on_fault`](Self::lock_on_fault).
+    #[inline]
+    pub fn lock_on_fault_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.mlock(Span::new(offset, len, self.len)?, true)
+    }
+
+    /// `munlock` of the whole map -- undoes every lock. Locks do not nest.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: the kernel refused the range.
+    #[inline]
+    pub fn unlock(&self) -> Result<(), Error> {
+        self.munlock(Span::whole(self.len))
+    }
+
+    /// Like [`unlock`](Self::unlock), for `len` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was unlocked.
+    /// - [`Error::Sys`]: as for [`unlock`](Self::unlock).
+    #[inline]
+    pub fn unlock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.munlock(Span::new(offset, len, self.len)?)
+    }
+
+    /// No bytes store nothing; or there is an error to tell. Out of line, for the sake of `sync`.
+    #[cold]
+    #[inline(never)]
+    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
+        Span::new(offset, len, self.len).map(|_| ())
+    }
+
+    #[inline]
+    fn sync(&self, offset: usize, len: usize, flags: MsyncFlags) -> Result<(), Error> {
+        let Some(span) = Span::not_empty(offset, len, self.len) else {
+            return self.sync_nothing(offset, len);
+        };
+        // `cover` without its second half: msync(2) rounds the end by itself, for huge pages too.
+        let first = self.ptr.wrapping_add(span.offset());
+        let in_page = self.page.offset_in_page(first.addr());
+        let (start, len) = (
+            first.wrapping_sub(in_page),
+            span.len().wrapping_add(in_page),
+        );
+        // SAFETY: from the start of the page that holds the span's first byte to its last byte:
+        // pages of this map.
+        unsafe { sys::msync(start.cast(), len, flags) }
+    }
+
+    #[inline]
+    fn madvise(&self, span: Span, advice: sys::AdviceNumber) -> Result<(), Error> {
+        let (start, len) = self.cover(span);
+        // SAFETY: `cover` gives pages of this map. Advice that changes bytes comes only from the
+        // unsafe `unchecked_advise`, whose caller answers for references.
+        unsafe { sys::madvise(start, len, advice) }
+    }
+
+    #[inline]
+    fn mlock(&self, span: Span, on_fault: bool) -> Result<(), Error> {
+        let (start, len) = self.cover(span);
+        // SAFETY: `cover` gives pages of this map.
+        unsafe { sys::mlock(start, len, on_fault) }
+    }
+
+    #[inline]
+    fn munlock(&self, span: Span) -> Result<(), Error> {
+        let (start, len) = self.cover(span);
+        // SAFETY: `cover` gives pages of this map.
+        unsafe { sys::munlock(start, len) }
+    }
+}
