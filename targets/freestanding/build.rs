@@ -4,11 +4,12 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=no-unwind.ld");
     let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwind.ld,--no-eh-frame-hdr");
+    println!("cargo::rustc-link-arg-bins=-T{folder}/no-unwind.ld");
     for flag in [
         "-nostartfiles",
         "-nodefaultlibs",
         "-static",
+        "-Wl,--no-eh-frame-hdr",
         "-no-pie",
         "-Wl,--gc-sections,--build-id=none,--hash-style=gnu",
         "-Wl,-z,noseparate-code,-z,norelro",

@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use proptest::prelude::*;
 
-use crate::{file_with, pattern};
+use crate::{file_of, file_with, pattern};
 
 /// How a map is made.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ enum Step {
 #[derive(Clone, Debug)]
 struct Script {
     make: Make,
+    /// Where in the file its bytes begin, behind a hole; `offset` counts from there.
+    base: u64,
     file_len: usize,
     offset: u64,
     len: Option<usize>,
@@ -106,7 +109,7 @@ macro_rules! subject {
 
             fn make(script: &Script, file: &File) -> io::Result<Map> {
                 let mut options = MmapOptions::new();
-                options.offset(script.offset);
+                options.offset(script.base + script.offset);
                 if let Some(len) = script.len {
                     options.len(len);
                 }
@@ -277,7 +280,13 @@ subject!(ours, rawmap, true);
 /// Compares step by step; gives the first difference.
 fn compare(script: &Script) -> Result<(), TestCaseError> {
     let whole = pattern(script.file_len);
-    let files: [File; 2] = [file_with(&whole), file_with(&whole)];
+    let file = || {
+        let file = file_of(script.base);
+        file.write_all_at(&whole, script.base)
+            .expect("room for the file");
+        file
+    };
+    let files: [File; 2] = [file(), file()];
     let theirs = theirs::run(script, &files[0]);
     let ours = ours::run(script, &files[1]);
     prop_assert_eq!(theirs.len(), ours.len());
@@ -287,13 +296,12 @@ fn compare(script: &Script) -> Result<(), TestCaseError> {
             .and_then(|number| script.steps.get(number));
         prop_assert_eq!(theirs, ours, "memmap2 left, rawmap right, after {:?}", step);
     }
-    let mut contents = [Vec::new(), Vec::new()];
-    for (file, bytes) in files.iter().zip(&mut contents) {
-        use std::io::{Read as _, Seek as _};
-        let mut file = file;
-        file.rewind().unwrap();
-        file.read_to_end(bytes).unwrap();
-    }
+    let contents = files.map(|file| {
+        let mut bytes = vec![0; script.file_len];
+        file.read_exact_at(&mut bytes, script.base)
+            .expect("the file kept its length");
+        bytes
+    });
     prop_assert!(contents[0] == contents[1], "the files differ");
     Ok(())
 }
@@ -344,9 +352,12 @@ fn script() -> impl Strategy<Value = Script> {
         1 => Just(Some(isize::MAX as usize + 1)),
     ];
     let steps = prop::collection::vec(step(), 0..12);
-    (make, 0usize..20_000, offset, len, 0u8..16, steps).prop_map(
-        |(make, file_len, offset, len, flags, steps)| Script {
+    // Over 4 GiB too, which 32-bit programs must reach as well.
+    let base = prop_oneof![4 => Just(0), 1 => Just(5 << 30)];
+    (make, base, 0usize..20_000, offset, len, 0u8..16, steps).prop_map(
+        |(make, base, file_len, offset, len, flags, steps)| Script {
             make,
+            base,
             file_len,
             offset,
             len,
@@ -370,6 +381,7 @@ proptest! {
 fn the_comparison_can_fail() {
     let script = |byte: u8| Script {
         make: Make::Raw,
+        base: 0,
         file_len: 8192,
         offset: 0,
         len: None,

@@ -18,14 +18,8 @@ mod surface;
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
 
-/// A folder on a real file system: tmpfs has nothing to write back. Under `target/`, or
-/// `RAWMAP_TEST_DIR`.
-fn test_dir() -> PathBuf {
-    std::env::var_os("RAWMAP_TEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
-}
+use rawmap_tests::test_dir;
 
 /// An unnamed file with these bytes.
 fn file_with(bytes: &[u8]) -> File {

@@ -1,7 +1,9 @@
 //! What all tests share: which target and emulator this is, and skips that cannot go unnoticed.
 
 use std::env;
+use std::fs::File;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The target triple that the tests were built for.
@@ -22,9 +24,8 @@ pub fn emulator() -> Option<(u32, u32)> {
 pub fn command(program: &str) -> Command {
     match env::var("RAWMAP_RUNNER") {
         Ok(runner) => {
-            let mut words = runner.split(' ');
-            let mut command = Command::new(words.next().unwrap_or_default());
-            command.args(words).arg(program);
+            let mut command = Command::new(runner);
+            command.args([TARGET, program]);
             command
         }
         Err(_) => Command::new(program),
@@ -44,21 +45,76 @@ pub fn skip(test: &str, reason: &str) {
     let rows = list["skip"]
         .as_array()
         .expect("skips.toml has [[skip]] rows");
-    let text = |row: &toml::Value, key: &str| row[key].as_str().map(str::to_owned);
     let allowed = rows.iter().any(|row| {
-        let targets = row["targets"].as_array().expect("targets is a list");
-        let here = targets
-            .iter()
-            .any(|target| target.as_str() == Some("*") || target.as_str() == Some(TARGET));
-        let holds = match text(row, "when").as_deref() {
-            Some("qemu-user") => emulator().is_some(),
-            Some("qemu-user before 8") => emulator().is_some_and(|version| version < (8, 0)),
-            Some("always") => true,
-            other => panic!("skips.toml: unknown condition {other:?}"),
+        let words = |key: &str| -> Vec<&str> {
+            let list = row[key]
+                .as_array()
+                .unwrap_or_else(|| panic!("{key} is a list"));
+            list.iter().filter_map(toml::Value::as_str).collect()
         };
-        text(row, "test").as_deref() == Some(test) && here && holds
+        row["test"].as_str() == Some(test)
+            && words("targets")
+                .iter()
+                .any(|target| [TARGET, "*"].contains(target))
+            && words("when").into_iter().any(holds)
     });
     assert!(allowed, "unexpected skip of {test} on {TARGET}: {reason}");
     // print! would be captured.
     let _ = writeln!(std::io::stderr(), "skip: {test}: {reason}");
+}
+
+/// Tells whether a condition of `skips.toml` holds on this machine.
+fn holds(condition: &str) -> bool {
+    let native = emulator().is_none();
+    match condition {
+        "qemu-user" => !native,
+        "qemu-user before 8" => emulator().is_some_and(|version| version < (8, 0)),
+        "no CAP_SYS_ADMIN" => native && !may_administrate(),
+        "Linux before 6.5" => native && kernel() < (6, 5),
+        "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
+        other => panic!("skips.toml: unknown condition {other:?}"),
+    }
+}
+
+/// Tells whether this process may mount, set up loop devices and set huge pages aside: root outside
+/// of a container.
+fn may_administrate() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
+}
+
+/// The running kernel's version as (major, minor).
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || {
+        numbers
+            .next()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    };
+    (number(), number())
+}
+
+/// Tells whether a folder is on a file system that shows no dirty pages of its own.
+pub fn hides_dirty_pages(folder: &Path) -> bool {
+    const OVERLAYFS: u64 = 0x794c_7630;
+    const TMPFS: u64 = 0x0102_1994;
+    let file = File::open(folder).expect("the test folder is there");
+    let stat = rustix::fs::fstatfs(&file).expect("statfs");
+    [OVERLAYFS, TMPFS].contains(&(u64::try_from(stat.f_type).unwrap_or(0)))
+}
+
+/// A folder on a real file system: tmpfs has nothing to write back. Under `target/`, or
+/// `RAWMAP_TEST_DIR`.
+pub fn test_dir() -> PathBuf {
+    let chosen = env::var_os("RAWMAP_TEST_DIR").map(PathBuf::from);
+    chosen.unwrap_or_else(|| {
+        // Beside the test program: target/debug/deps.
+        let program = env::current_exe().expect("the program has a path");
+        program.parent().expect("in a folder").to_path_buf()
+    })
 }
