@@ -251,8 +251,8 @@ pub(crate) fn default_huge_page() -> Result<PageSize, Error> {
         rustix::fs::memfd_create(c"rawmap-huge-page-size", flags),
     )?;
     let stat = named(Call::Fstat, rustix::fs::fstat(file.as_fd()))?;
-    let value = u64::try_from(stat.st_blksize).unwrap_or(0);
-    PageSize::new(usize::try_from(value).map_err(|_| Error::PageSize { value })?)
+    // 64 bits wide on some architectures and 32 on others.
+    PageSize::new(usize::try_from(stat.st_blksize).unwrap_or(0))
 }
 
 /// The page size, as [`PageSize::to_word`] gives it, 0 until it was found.
