@@ -9,10 +9,14 @@ fn main() {
     let variable = |name: &str| env::var(name).expect("cargo sets it");
     println!("cargo::rustc-env=RAWMAP_TARGET={}", variable("TARGET"));
 
+    // Only what this target needs: the sources of other platforms may not be on this machine.
     let metadata = Command::new(variable("CARGO"))
         .args(["metadata", "--format-version=1", "--offline"])
+        .args(["--filter-platform", &variable("TARGET")])
         .output()
         .expect("cargo runs");
+    let errors = String::from_utf8_lossy(&metadata.stderr);
+    assert!(metadata.status.success(), "cargo metadata: {errors}");
     let metadata = String::from_utf8_lossy(&metadata.stdout);
     // Every package has its manifest_path; no path but this one ends in this folder.
     let source = metadata

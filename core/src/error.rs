@@ -183,7 +183,6 @@ mod io {
     use std::io;
 
     /// memmap2's text, with the numbers one step down, in `source()`.
-    #[derive(Debug)]
     struct Described {
         text: &'static str,
         source: Error,
@@ -192,6 +191,17 @@ mod io {
     impl fmt::Display for Described {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.text)
+        }
+    }
+
+    /// What `unwrap` shows: memmap2's text, or the numbers where memmap2 has no text of its own.
+    impl fmt::Debug for Described {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            if self.source.is_range() {
+                fmt::Debug::fmt(&self.source, f)
+            } else {
+                fmt::Debug::fmt(self.text, f)
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::sys::{self, AsFd, BorrowedFd, SealFlags};
 ///
 /// - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html), Linux 3.17
 /// - [F_GET_SEALS](https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html)
-/// - fs-verity, Linux 5.4
+/// - fs-verity, Linux 5.5; not believed of a FUSE file system
 pub fn check_immutable<F: AsFd>(file: F) -> Result<(), Error> {
     let file = file.as_fd();
     let Some(seals) = sys::seals(file) else {

@@ -95,16 +95,17 @@ impl MmapOptions {
     /// Supplies the page size, so that the kernel is not asked for it.
     ///
     /// For programs that know it, from the auxiliary vector in `_start`, and for files on
-    /// hugetlbfs, whose pages are huge. It must be a multiple of the kernel's: a smaller one gets
-    /// `EINVAL` from the kernel where it makes a difference, a larger one rounds further out than
-    /// needed.
+    /// hugetlbfs, whose pages are huge. It must be a multiple of the kernel's. A size below 4096 is
+    /// [`Error::PageSize`]; another that is too small gets `EINVAL` from the kernel where it makes a
+    /// difference. With one that is too large, starts are rounded down further than needed.
     #[inline]
     pub const fn page_size(&mut self, page: PageSize) -> &mut Self {
         self.page_size = Some(page);
         self
     }
 
-    /// `MAP_STACK`, for anonymous maps: memory fit for a thread's stack. Linux ignores it today.
+    /// `MAP_STACK`, for anonymous maps: memory fit for a thread's stack. From Linux 6.7 on it gets no
+    /// transparent huge pages; before, this does nothing. Maps of files ignore it.
     #[doc(alias = "MAP_STACK")]
     #[inline]
     pub const fn stack(&mut self) -> &mut Self {
@@ -159,7 +160,7 @@ impl MmapOptions {
     /// - [`Error::PastEnd`]: no length was given, and the offset lies past the end of the file.
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
     /// - [`Error::NoLength`]: no length was given for a character device.
-    /// - [`Error::PageSize`]: the supplied page size is too large.
+    /// - [`Error::PageSize`]: the supplied page size is below 4096.
     #[inline]
     #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
     pub unsafe fn map<F: AsFd>(&self, file: F) -> Result<Mmap, Error> {
@@ -314,7 +315,7 @@ impl MmapOptions {
     /// As for [`map_anon`](Self::map_anon).
     #[inline]
     pub fn map_anon_shared(&self) -> Result<MmapRaw, Error> {
-        let flags = MapFlags::SHARED;
+        let flags = MapFlags::SHARED.union(self.stack_flag());
         self.map_request(None, self.len.unwrap_or(0), flags, READ_WRITE)
     }
 
@@ -326,7 +327,7 @@ impl MmapOptions {
             offset: 0,
             len: self.len.unwrap_or(0),
             prot: READ_WRITE,
-            flags: flags.union(self.common_flags()),
+            flags: flags.union(self.common_flags()).union(self.stack_flag()),
             page,
             supplied: true,
         })?;
@@ -361,8 +362,12 @@ impl MmapOptions {
     #[inline(always)]
     fn page(&self) -> Result<PageSize, Error> {
         match self.page_size {
-            Some(page) => Ok(page),
             None => sys::page_size(),
+            // Offsets are multiples of 4096 for mmap2(2) on 32-bit, where rustix cuts off the rest.
+            Some(page) if page < PageSize::KIB_4 => Err(Error::PageSize {
+                value: u64::try_from(page.get()).unwrap_or(0),
+            }),
+            Some(page) => Ok(page),
         }
     }
 
@@ -371,8 +376,17 @@ impl MmapOptions {
         let mut flags = MapFlags::empty();
         flags.set(MapFlags::POPULATE, self.populate);
         flags.set(MapFlags::NORESERVE, self.no_reserve_swap);
-        flags.set(MapFlags::STACK, self.stack);
         flags
+    }
+
+    /// Only for anonymous memory, as in memmap2.
+    #[inline]
+    fn stack_flag(&self) -> MapFlags {
+        if self.stack {
+            MapFlags::STACK
+        } else {
+            MapFlags::empty()
+        }
     }
 
     /// The length that was given, else what the file has from the offset on.

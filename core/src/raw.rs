@@ -85,6 +85,7 @@ pub struct MmapRaw {
     // Invariant: the pages that hold the `len` bytes at `ptr`, at least one page, came from one mmap or
     // mremap call, and only this value unmaps, moves or protects them. A page starts at each multiple
     // of `page`. `len` is at most isize::MAX, and `mapped_len` of it was seen to be `Ok`.
+    // Not NonNull: its niche would change how results are laid out, and cost each map instructions.
     ptr: *mut u8,
     len: usize,
     page: PageSize,
@@ -208,13 +209,7 @@ impl MmapRaw {
         offset: usize,
         len: usize,
     ) -> Result<(), Error> {
-        let (start, len) = self.cover(Span::new(offset, len, self.len)?);
-        if len == 0 {
-            // QEMU's user mode answers ENOMEM to 0 bytes, where Linux says that all is well.
-            return Ok(());
-        }
-        // SAFETY: `cover` gives pages of this map, and `&mut self` rules out references.
-        unsafe { sys::mprotect(start, len, protection.flags()) }
+        self.mprotect(Span::new(offset, len, self.len)?, protection.flags())
     }
 
     /// `mremap` -- changes the length of the map to `new_len` bytes, from the same file offset on.
@@ -263,17 +258,6 @@ impl MmapRaw {
         // `unwrap_or` is for the compiler: the constructor and `remap` have seen `Ok`.
         let mapped = mapped_len(self.page, head, self.len).unwrap_or(self.len);
         (self.ptr.wrapping_sub(head).cast(), mapped)
-    }
-
-    /// The whole pages that hold `span`, as addresses. The one way from a checked range to the kernel.
-    #[inline]
-    fn cover(&self, span: Span) -> (*mut c_void, usize) {
-        let first = self.ptr.wrapping_add(span.offset());
-        let in_page = self.page.offset_in_page(first.addr());
-        // The end needs a whole number of pages where pages are huge; the kernel rounds to its own.
-        // `unwrap_or` is for the compiler: `mapped_len` was seen to hold all of the map.
-        let (_, len) = self.page.cover(in_page, span.len()).unwrap_or((0, 0));
-        (first.wrapping_sub(in_page).cast(), len)
     }
 }
 

@@ -19,7 +19,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::MemfdFlags;
+use rustix::fs::{AtFlags, MemfdFlags, StatxAttributes, StatxFlags};
 use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
 use rustix::mm;
 
@@ -229,11 +229,23 @@ pub(crate) fn seals(file: BorrowedFd<'_>) -> Option<SealFlags> {
     rustix::fs::fcntl_get_seals(file).ok()
 }
 
-/// `FS_IOC_MEASURE_VERITY`: tells whether fs-verity protects the file.
+/// Tells whether fs-verity protects the file: the file system says so in statx(2), Linux 5.5, and
+/// answers `FS_IOC_MEASURE_VERITY`.
+///
+/// The ioctl alone proves nothing: FUSE passes it to its daemon, which may answer what it likes. The
+/// attribute comes from the kernel's own file systems.
 pub(crate) fn has_verity(file: BorrowedFd<'_>) -> bool {
     /// The head of the kernel's `struct fsverity_digest`: algorithm and digest size.
     type DigestHead = [u16; 2];
     const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHead>(b'f', 134);
+    let claimed =
+        rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE).is_ok_and(|stat| {
+            stat.stx_attributes.contains(StatxAttributes::VERITY)
+                && stat.stx_attributes_mask.contains(StatxAttributes::VERITY)
+        });
+    if !claimed {
+        return false;
+    }
     // A digest size of 0: the kernel has no room to write the digest, and says so.
     let mut head: DigestHead = [0, 0];
     // SAFETY: a valid opcode, and `DigestHead` is what the kernel reads and writes for it.

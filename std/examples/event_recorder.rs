@@ -23,13 +23,14 @@
 )]
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use rawmap::{Advice, MmapMut};
+use rustix::fs::{FlockOperation, flock};
 
 const RECORDS: usize = 1024;
 const RECORD: usize = 64;
@@ -76,18 +77,44 @@ impl Event {
     }
 }
 
-/// Opens the file, and gives it all its bytes on the medium: a store to a file with holes could find
-/// the disk full, and that is a SIGBUS. If this is cut short, the next run goes on with it.
+fn refused(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Opens the file for this process alone, and gives it all its bytes on the medium: a store to a file
+/// with holes could find the disk full, and that is a SIGBUS. If this is cut short, the next run goes
+/// on with it.
 fn open(path: &Path) -> io::Result<File> {
     let mut file = File::options()
         .read(true)
-        .append(true)
+        .write(true)
         .create(true)
+        .truncate(false)
         .open(path)?;
-    let missing = (FILE_LEN as u64).saturating_sub(file.metadata()?.len());
-    if missing > 0 {
-        println!("making room: {missing} bytes");
-        file.write_all(&vec![0; missing as usize])?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        io::Error::new(io::ErrorKind::WouldBlock, "another recorder uses this file")
+    })?;
+    let len = file.metadata()?.len();
+    if len > FILE_LEN as u64 {
+        return Err(refused("not an event file, and left as it is: too long"));
+    }
+    let mut there = Vec::new();
+    file.read_to_end(&mut there)?;
+    let whole = there.len() == FILE_LEN;
+    // Zeros are a file that was being made.
+    let blank = there.iter().all(|byte| *byte == 0);
+    let events = || there.chunks_exact(RECORD).filter_map(Event::from_bytes);
+    let ours = blank || (whole && events().next().is_some());
+    if !ours {
+        return Err(refused(
+            "not an event file, and left as it is: no event in it",
+        ));
+    }
+    if !whole {
+        let missing = FILE_LEN - there.len();
+        writeln!(io::stdout(), "making room: {missing} bytes")?;
+        // At the end of the file, where reading has stopped.
+        file.write_all(&vec![0; missing])?;
         file.sync_all()?;
         // The file's name is in its folder, and stored with that.
         let folder = path
@@ -95,12 +122,13 @@ fn open(path: &Path) -> io::Result<File> {
             .filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
     }
-    // For append there is no shared map: open again for reading and writing.
-    File::options().read(true).write(true).open(path)
+    Ok(file)
 }
 
 struct Recorder {
     map: MmapMut,
+    /// Holds the lock.
+    _file: File,
     last: u64,
     boot: u64,
 }
@@ -109,7 +137,7 @@ impl Recorder {
     /// Maps the file and gives what it holds, oldest first, and how many records are damaged.
     fn open(path: &Path) -> io::Result<(Self, Vec<Event>, usize)> {
         let file = open(path)?;
-        // SAFETY: the file is this program's own: nobody else writes or truncates it while it runs.
+        // SAFETY: the lock keeps other recorders out, and no other program has a reason to write here.
         let map = unsafe { rawmap::MmapOptions::new().len(FILE_LEN).map_mut(&file)? };
         // Records are small: without this, a flush of 64 bytes may write a megabyte to the flash.
         map.advise(Advice::Random)?;
@@ -125,6 +153,7 @@ impl Recorder {
             .map_or((0, 0), |event| (event.number, event.boot));
         let recorder = Self {
             map,
+            _file: file,
             last,
             boot: boot + 1,
         };
@@ -175,19 +204,24 @@ fn arguments() -> Result<Arguments, lexopt::Error> {
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
+    let mut out = io::stdout();
     let (mut recorder, events, damaged) = Recorder::open(&arguments.path)?;
-    println!(
+    writeln!(
+        out,
         "{}: {} events from earlier runs",
         arguments.path.display(),
         events.len()
-    );
+    )?;
     if damaged > 0 {
-        println!("{damaged} records were cut in the middle, and had not been reported as stored");
+        writeln!(
+            out,
+            "{damaged} records were cut in the middle, and had not been reported as stored"
+        )?;
     }
     let shown = if arguments.list { events.len() } else { 5 };
     for event in events.iter().skip(events.len().saturating_sub(shown)) {
         let Event { number, boot, text } = event;
-        println!("found  event {number} of boot {boot}: {text}");
+        writeln!(out, "found  event {number} of boot {boot}: {text}")?;
     }
 
     let boot = recorder.boot;
@@ -202,15 +236,19 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             )
         };
         let event = recorder.record(text)?;
-        println!(
+        writeln!(
+            out,
             "stored event {} of boot {boot}: {}",
             event.number, event.text
-        );
+        )?;
         if number < arguments.events {
             sleep(arguments.pause);
         }
     }
-    println!("run it again, or kill it while it runs: every stored event will be found");
+    writeln!(
+        out,
+        "run it again, or kill it while it runs: every stored event will be found"
+    )?;
     Ok(())
 }
 

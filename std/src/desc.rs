@@ -29,9 +29,9 @@ impl MmapRawDescriptor {
         if self.0 < 0 {
             return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
         }
-        // SAFETY: not -1. That it is open is up to whoever made the number into a descriptor; if it
-        // is not, or not the file that was meant, nothing but the caller's own map is affected: the
-        // borrow ends with the call.
+        // SAFETY: not -1. That it stays open is up to whoever made the number into a descriptor. If it
+        // does not, a call gets EBADF or another file; the borrow ends with the constructor, and the one
+        // constructor whose soundness rests on which file it is (`map_if_safe`) takes a duplicate.
         Ok(unsafe { BorrowedFd::borrow_raw(self.0) })
     }
 }

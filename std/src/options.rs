@@ -4,7 +4,7 @@ use std::error;
 use std::fmt;
 use std::io;
 
-use rawmap_core::{self as core, Error, PageSize};
+use rawmap_core::{self as core, Error, PageSize, memfd};
 
 use crate::{Mmap, MmapAsRawDesc, MmapMut, MmapRaw};
 
@@ -68,7 +68,8 @@ impl MmapOptions {
         self
     }
 
-    /// `MAP_STACK`, for anonymous maps: memory fit for a thread's stack. Linux ignores it today.
+    /// `MAP_STACK`, for anonymous maps: memory fit for a thread's stack. From Linux 6.7 on it gets no
+    /// transparent huge pages; before, this does nothing. Maps of files ignore it.
     #[doc(alias = "MAP_STACK")]
     #[inline]
     pub fn stack(&mut self) -> &mut Self {
@@ -243,10 +244,22 @@ impl MmapOptions {
     #[inline]
     pub fn map_if_safe<T: MmapAsRawDesc>(&self, file: T) -> Result<Mmap, MapIfSafeError> {
         let desc = file.as_raw_desc();
-        let file = desc
-            .borrow()
-            .map_err(|error| MapIfSafeError(Why::MapFailed(error)))?;
-        match self.core.map_if_safe(file) {
+        let failed = |error| MapIfSafeError(Why::MapFailed(error));
+        let file = desc.borrow().map_err(failed)?;
+        if !memfd::is_immutable(file) {
+            // Only to learn the reason, in the order in which memmap2 looks for one. A map that is made
+            // all the same, because the number means another file by now, is dropped.
+            return match self.core.map_if_safe(file) {
+                Err(error) => Err(MapIfSafeError::new(error)),
+                Ok(_) => Err(MapIfSafeError::not_safe_because(
+                    "fd is not safe to map: it was another file a moment ago".to_owned(),
+                )),
+            };
+        }
+        // A bare number may mean another file when it is used again. A descriptor of our own does not.
+        // Closing it drops this process's POSIX locks on the file; a file that cannot change needs none.
+        let own = file.try_clone_to_owned().map_err(failed)?;
+        match self.core.map_if_safe(&own) {
             Ok(map) => Ok(map.into()),
             Err(error) => Err(MapIfSafeError::new(error)),
         }
@@ -345,18 +358,19 @@ enum Why {
 }
 
 impl MapIfSafeError {
+    fn not_safe_because(text: String) -> Self {
+        Self(Why::NotSafe(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            text,
+        )))
+    }
+
     #[cold]
     fn new(error: Error) -> Self {
-        let not_safe = |text: String| {
-            Self(Why::NotSafe(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                text,
-            )))
-        };
         match error {
-            Error::Mutable(why) => not_safe(why.to_string()),
+            Error::Mutable(why) => Self::not_safe_because(why.to_string()),
             Error::OutOfRange { offset, len, limit } => match offset.checked_add(len) {
-                Some(end) => not_safe(format!(
+                Some(end) => Self::not_safe_because(format!(
                     "map request is not safe: offset + length ({end}) exceeds the size of the \
                      file ({limit})"
                 )),

@@ -12,8 +12,9 @@ use rustix::mm::{self, MapFlags, MsyncFlags, ProtFlags};
 
 const CALLS: u64 = 1000;
 const PAGE: usize = 4096;
-const GROUPS: [&str; 5] = [
+const GROUPS: [&str; 6] = [
     "map+unmap, length given",
+    "map+unmap, unknown options",
     "map+unmap, length from file",
     "flush_range, clean page",
     "advise_range",
@@ -107,6 +108,31 @@ fn run(group: &str, subject: &str) -> Option<()> {
             file
         ),
         ("map+unmap, length given", "rustix") => {
+            repeat!(|file: &File, _offset, len| bare::map(file, len), file)
+        }
+        // Options that were made elsewhere: nothing of them is known where the map is made.
+        ("map+unmap, unknown options", "rawmap") => {
+            let options = black_box(rawmap::MmapOptions::new().len(4 * PAGE).clone());
+            repeat!(
+                |file: &File, _offset, _len| options.map_raw(file).is_ok(),
+                file
+            );
+        }
+        ("map+unmap, unknown options", "rawmap-core") => {
+            let options = black_box(rawmap_core::MmapOptions::new().len(4 * PAGE).clone());
+            repeat!(
+                |file: &File, _offset, _len| options.map_raw(file).is_ok(),
+                file
+            );
+        }
+        ("map+unmap, unknown options", "memmap2") => {
+            let options = black_box(memmap2::MmapOptions::new().len(4 * PAGE).clone());
+            repeat!(
+                |file: &File, _offset, _len| options.map_raw(file).is_ok(),
+                file
+            );
+        }
+        ("map+unmap, unknown options", "rustix") => {
             repeat!(|file: &File, _offset, len| bare::map(file, len), file)
         }
         ("map+unmap, length from file", "rawmap") => repeat!(
@@ -230,7 +256,7 @@ fn main() -> ExitCode {
     println!("User-space instructions for one call, the loop of the benchmark included");
     print!("{:<30}", "");
     SUBJECTS.iter().for_each(|subject| print!("{subject:>13}"));
-    println!("   bar");
+    println!("   bar (page size: memmap2 asks libc's sysconf once and keeps it; this is sysconf)");
     let mut missed = false;
     for group in GROUPS {
         let mut counts = [0; SUBJECTS.len()];

@@ -111,3 +111,15 @@ fn the_scripts_read_the_same_table() {
         }
     }
 }
+
+/// Each row of the list of allowed skips is about a test that there is.
+#[test]
+fn allowed_skips_name_tests() {
+    let list: toml::Table = read("tests/skips.toml").parse().unwrap();
+    for row in list["skip"].as_array().unwrap() {
+        let (module, test) = text(row, "test").split_once("::").unwrap();
+        let source = read(&format!("tests/integration/{module}.rs"));
+        assert!(source.contains(&format!("fn {test}()")), "{module}::{test}");
+        assert!(source.contains("skip("), "{module} skips nothing");
+    }
+}

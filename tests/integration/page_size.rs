@@ -51,20 +51,55 @@ fn a_larger_page_size_may_be_supplied() {
     }
 }
 
-/// One that is too small is refused by the kernel where it matters, and breaks nothing.
+/// On 32-bit rustix would cut the offset down to a multiple of 4096, and other bytes would be mapped.
 #[test]
-fn a_page_size_that_is_too_small_is_an_error() {
+fn a_page_size_that_no_kernel_has_is_an_error() {
     let file = file_with(&pattern(10_000));
-    let mut options = MmapOptions::new();
-    options.page_size(PageSize::new(512).unwrap());
-    // At offset 0 the map is right; inside a page the kernel has no such address.
-    let map = options.map_raw(&file).unwrap();
-    assert_eq!(map.flush_range(0, 10), Ok(()));
-    let refused = map.flush_range(600, 10).unwrap_err();
-    assert_eq!(refused.errno(), Some(rawmap_core::Errno::INVAL));
-    if usize::BITS == 64 {
-        let refused = options.offset(512).map_raw(&file).unwrap_err();
-        assert_eq!(refused.errno(), Some(rawmap_core::Errno::INVAL));
+    for bytes in [1, 512, 2048] {
+        let mut options = MmapOptions::new();
+        options.page_size(PageSize::new(bytes).unwrap());
+        let value = bytes as u64;
+        for offset in [0, 512, 4096, 6144] {
+            let refused = options.offset(offset).map_raw(&file).unwrap_err();
+            assert_eq!(refused, rawmap_core::Error::PageSize { value });
+        }
+        let refused = options.len(10).map_anon().unwrap_err();
+        assert_eq!(refused, rawmap_core::Error::PageSize { value });
+    }
+    assert_eq!(
+        bytes_of(&MmapOptions::new().map_raw(&file).unwrap()),
+        pattern(10_000)
+    );
+}
+
+/// A supplied page that is larger than the kernel's must not make calls reach past the file's end.
+#[test]
+fn a_larger_page_size_does_not_reach_past_the_end_of_the_file() {
+    use rawmap_core::Advice;
+    let kernel = page_size().unwrap();
+    for bits in kernel.bits() + 1..=20 {
+        let page = PageSize::from_bits(bits).unwrap();
+        // Often enough that the address of some map is a multiple of the page, and of some is not.
+        let maps: Vec<_> = (0..20)
+            .map(|_| {
+                MmapOptions::new()
+                    .page_size(page)
+                    .map_raw(file_with(&pattern(100)))
+                    .unwrap()
+            })
+            .collect();
+        for map in maps {
+            map.lock().unwrap();
+            map.lock_range(10, 10).unwrap();
+            map.unlock().unwrap();
+            for advice in [Advice::PopulateRead, Advice::PopulateWrite] {
+                if advice.is_supported() {
+                    map.advise(advice).unwrap();
+                    map.advise_range(advice, 99, 1).unwrap();
+                }
+            }
+            map.flush().unwrap();
+        }
     }
 }
 

@@ -1,10 +1,14 @@
-//! The main job, killed at random points: every event that it reported is there the next time.
+//! The main job, killed at many points: every event that it reported is there the next time.
+//!
+//! A kill leaves the page cache, so this proves the order of steps and the format of records. That each
+//! event was flushed before it was reported is seen in the system calls. What a power cut leaves is not
+//! tested here.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use rawmap_tests::command;
+use rawmap_tests::{command, emulator, skip};
 
 const RECORDER: &str = env!("CARGO_BIN_EXE_event-recorder");
 
@@ -98,4 +102,76 @@ fn a_record_that_was_cut_is_seen_and_dropped() {
         "{lines:?}"
     );
     assert_eq!(events(&lines, "found"), BTreeSet::from([1, 2, 4]));
+}
+
+/// Between two lines that say `stored` there is an msync that said 0.
+#[test]
+fn each_event_is_flushed_before_it_is_reported() {
+    const NAME: &str = "recorder::each_event_is_flushed_before_it_is_reported";
+    if emulator().is_some() {
+        return skip(NAME, "strace and the emulator do not mix");
+    }
+    let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let log = dir.path().join("log");
+    let status = Command::new("strace")
+        .args(["-f", "-e", "trace=msync,write", "-o"])
+        .arg(&log)
+        .arg(RECORDER)
+        .arg(dir.path().join("events.bin"))
+        .args(["--events", "5", "--pause", "0"])
+        .stdout(Stdio::null())
+        .status();
+    match status {
+        Ok(status) => assert!(status.success()),
+        Err(error) => return skip(NAME, &format!("strace: {error}")),
+    }
+    let log = std::fs::read_to_string(&log).unwrap();
+    let (mut flushed, mut stored) = (0, 0);
+    for line in log.lines() {
+        flushed += usize::from(line.contains("msync(") && line.trim_end().ends_with("= 0"));
+        if line.contains("\"stored event") {
+            stored += 1;
+            assert!(flushed >= stored, "reported before it was flushed: {log}");
+        }
+    }
+    assert_eq!(stored, 6);
+}
+
+#[test]
+fn a_file_of_something_else_is_left_alone() {
+    let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = dir.path().join("notes.txt");
+    for bytes in [
+        b"my notes".to_vec(),
+        crate::pattern(65_536),
+        crate::pattern(70_000),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let status = command(RECORDER).arg(&path).stderr(Stdio::null()).status();
+        assert!(!status.unwrap().success());
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn two_recorders_do_not_share_a_file() {
+    let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = dir.path().join("events.bin");
+    let mut first = command(RECORDER)
+        .arg(&path)
+        .args(["--events", "1000000", "--pause", "5"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(first.stdout.take().unwrap());
+    while !line.starts_with("stored") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0);
+    }
+    let second = command(RECORDER).arg(&path).output().unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another recorder"));
+    first.kill().unwrap();
+    first.wait().unwrap();
 }

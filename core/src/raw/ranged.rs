@@ -9,8 +9,11 @@
 
 #![allow(unsafe_code, reason = "system calls on pages of the own map")]
 
+use core::ffi::c_void;
+
 use super::MmapRaw;
-use crate::sys::{self, MsyncFlags};
+use super::pages::refused_huge;
+use crate::sys::{self, MprotectFlags, MsyncFlags};
 use crate::{Advice, Error, Span, UncheckedAdvice};
 
 impl MmapRaw {
@@ -85,7 +88,7 @@ impl MmapRaw {
     /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
     #[inline]
     pub fn advise(&self, advice: Advice) -> Result<(), Error> {
-        self.madvise(Span::whole(self.len), advice.number())
+        self.madvise(Span::whole(self.len()), advice.number())
     }
 
     /// Like [`advise`](Self::advise), for `len` bytes at `offset`.
@@ -101,7 +104,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`advise`](Self::advise).
     #[inline]
     pub fn advise_range(&self, advice: Advice, offset: usize, len: usize) -> Result<(), Error> {
-        self.madvise(Span::new(offset, len, self.len)?, advice.number())
+        self.madvise(Span::new(offset, len, self.len())?, advice.number())
     }
 
     /// `madvise` of the whole map, with advice that can change what the memory holds.
@@ -117,7 +120,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`advise`](Self::advise).
     #[inline]
     pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> Result<(), Error> {
-        self.madvise(Span::whole(self.len), advice.number())
+        self.madvise(Span::whole(self.len()), advice.number())
     }
 
     /// Like [`unchecked_advise`](Self::unchecked_advise), for `len` bytes at `offset`, rounded out
@@ -138,7 +141,7 @@ impl MmapRaw {
         offset: usize,
         len: usize,
     ) -> Result<(), Error> {
-        self.madvise(Span::new(offset, len, self.len)?, advice.number())
+        self.madvise(Span::new(offset, len, self.len())?, advice.number())
     }
 
     /// `mlock` of the whole map -- reads it into memory and keeps it there.
@@ -153,7 +156,7 @@ impl MmapRaw {
     /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
     #[inline]
     pub fn lock(&self) -> Result<(), Error> {
-        self.mlock(Span::whole(self.len), false)
+        self.mlock(Span::whole(self.len()), false)
     }
 
     /// Like [`lock`](Self::lock), for `len` bytes at `offset`.
@@ -164,7 +167,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`lock`](Self::lock).
     #[inline]
     pub fn lock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.mlock(Span::new(offset, len, self.len)?, false)
+        self.mlock(Span::new(offset, len, self.len())?, false)
     }
 
     /// `mlock2(.., MLOCK_ONFAULT)` of the whole map -- keeps each page in memory from its first
@@ -175,7 +178,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`lock`](Self::lock), and `ENOSYS` below Linux 4.4.
     #[inline]
     pub fn lock_on_fault(&self) -> Result<(), Error> {
-        self.mlock(Span::whole(self.len), true)
+        self.mlock(Span::whole(self.len()), true)
     }
 
     /// Like [`lock_on_fault`](Self::lock_on_fault), for `len` bytes at `offset`.
@@ -186,7 +189,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`lock_on_fault`](Self::lock_on_fault).
     #[inline]
     pub fn lock_on_fault_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.mlock(Span::new(offset, len, self.len)?, true)
+        self.mlock(Span::new(offset, len, self.len())?, true)
     }
 
     /// `munlock` of the whole map -- undoes every lock. Locks do not nest.
@@ -196,7 +199,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: the kernel refused the range.
     #[inline]
     pub fn unlock(&self) -> Result<(), Error> {
-        self.munlock(Span::whole(self.len))
+        self.munlock(Span::whole(self.len()))
     }
 
     /// Like [`unlock`](Self::unlock), for `len` bytes at `offset`.
@@ -207,31 +210,51 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`unlock`](Self::unlock).
     #[inline]
     pub fn unlock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.munlock(Span::new(offset, len, self.len)?)
+        self.munlock(Span::new(offset, len, self.len())?)
+    }
+
+    /// Where the page of the byte at `offset` begins, and how far the byte is from there. The one way
+    /// from an offset to an address.
+    #[inline]
+    fn locate(&self, offset: usize) -> (*mut c_void, usize) {
+        let byte = self.as_mut_ptr().wrapping_add(offset);
+        let in_page = self.page_size().offset_in_page(byte.addr());
+        (byte.wrapping_sub(in_page).cast(), in_page)
+    }
+
+    /// Where the pages of a span begin, and the bytes from there to its end; no bytes for none.
+    ///
+    /// The end is not rounded up: the kernel does that, to its own page size, and where a supplied size
+    /// is larger than that the next page may lie past the end of the file.
+    #[inline]
+    fn cover(&self, span: Span) -> (*mut c_void, usize) {
+        let (start, in_page) = self.locate(span.offset());
+        let len = if span.is_empty() {
+            0
+        } else {
+            span.len().wrapping_add(in_page)
+        };
+        (start, len)
     }
 
     /// No bytes store nothing; or there is an error to tell. Out of line, for the sake of `sync`.
     #[cold]
     #[inline(never)]
     fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
-        Span::new(offset, len, self.len).map(|_| ())
+        Span::new(offset, len, self.len()).map(|_| ())
     }
 
     #[inline]
     fn sync(&self, offset: usize, len: usize, flags: MsyncFlags) -> Result<(), Error> {
-        let Some(span) = Span::not_empty(offset, len, self.len) else {
+        let Some(span) = Span::not_empty(offset, len, self.len()) else {
             return self.sync_nothing(offset, len);
         };
-        // `cover` without its second half: msync(2) rounds the end by itself, for huge pages too.
-        let first = self.ptr.wrapping_add(span.offset());
-        let in_page = self.page.offset_in_page(first.addr());
-        let (start, len) = (
-            first.wrapping_sub(in_page),
-            span.len().wrapping_add(in_page),
-        );
-        // SAFETY: from the start of the page that holds the span's first byte to its last byte:
-        // pages of this map.
-        unsafe { sys::msync(start.cast(), len, flags) }
+        // `cover` of a span that is known to hold a byte.
+        let (start, in_page) = self.locate(span.offset());
+        let len = span.len().wrapping_add(in_page);
+        // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
+        // of this map.
+        unsafe { sys::msync(start, len, flags) }
     }
 
     #[inline]
@@ -239,7 +262,34 @@ impl MmapRaw {
         let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map. Advice that changes bytes comes only from the
         // unsafe `unchecked_advise`, whose caller answers for references.
-        unsafe { sys::madvise(start, len, advice) }
+        let result = unsafe { sys::madvise(start, len, advice) };
+        match self.page_size().ceil(len) {
+            Some(whole) if refused_huge(result) && whole != len => {
+                // SAFETY: as above: `start` is at a multiple of the map's page size, so this ends with
+                // one of its pages.
+                unsafe { sys::madvise(start, whole, advice) }
+            }
+            _ => result,
+        }
+    }
+
+    /// The part of `protect_range` that knows where the range lies.
+    #[inline]
+    pub(super) fn mprotect(&mut self, span: Span, prot: MprotectFlags) -> Result<(), Error> {
+        let (start, len) = self.cover(span);
+        if len == 0 {
+            // QEMU's user mode answers ENOMEM to 0 bytes, where Linux says that all is well.
+            return Ok(());
+        }
+        // SAFETY: `cover` gives pages of this map, and `&mut self` rules out references.
+        let result = unsafe { sys::mprotect(start, len, prot) };
+        match self.page_size().ceil(len) {
+            Some(whole) if refused_huge(result) && whole != len => {
+                // SAFETY: as above, and as in `madvise`.
+                unsafe { sys::mprotect(start, whole, prot) }
+            }
+            _ => result,
+        }
     }
 
     #[inline]
