@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rawmap_core::{Error, MmapOptions, MmapRaw};
+use rawmap_tests::emulator;
 
 use crate::{bytes_of, file_of, file_with, pattern, store};
 
@@ -146,4 +147,23 @@ fn options_can_be_used_again() {
         text.starts_with("MmapOptions { offset: 10, len: Some(100), huge: None, stack: false, populate: true, no_reserve_swap: true"),
         "{text}"
     );
+}
+
+/// MAP_STACK would take transparent huge pages from a file's map; memmap2 gives it to none.
+#[test]
+fn stack_is_for_anonymous_memory_only() {
+    let file = file_of(8192);
+    let plain = MmapOptions::new().map_raw(&file).unwrap();
+    let stack = MmapOptions::new().stack().map_raw(&file).unwrap();
+    let flags = |map: &MmapRaw| {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let start = format!("{:x}-", map.as_ptr().addr());
+        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        lines
+            .find(|line| line.starts_with("VmFlags:"))
+            .map(str::to_owned)
+    };
+    // The emulator's own /proc shows no flags.
+    assert!(emulator().is_some() || flags(&plain).is_some());
+    assert_eq!(flags(&plain), flags(&stack));
 }

@@ -189,6 +189,11 @@ macro_rules! surface {
                     .map_if_safe(&file)
                     .unwrap_err();
                 texts.push(refused.to_string());
+                // What unwrap shows, where memmap2 has a text of its own.
+                let refused = MmapOptions::new().offset(11).map_raw(&file).unwrap_err();
+                texts.push(format!("{refused:?}"));
+                let refused = MmapOptions::new().len(usize::MAX).map_anon();
+                texts.push(refused.map_or_else(|e| e.to_string(), |_| "mapped".to_owned()));
                 texts.push(format!("{:?}", RemapOptions::new().may_move(true)));
                 texts.push(format!(
                     "{:?} {:?}",
