@@ -77,6 +77,11 @@ impl Event {
     }
 }
 
+/// The records of a whole file.
+fn slots(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    (0..RECORDS).map(|slot| &bytes[slot * RECORD..][..RECORD])
+}
+
 fn refused(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
@@ -103,8 +108,7 @@ fn open(path: &Path) -> io::Result<File> {
     let whole = there.len() == FILE_LEN;
     // Zeros are a file that was being made.
     let blank = there.iter().all(|byte| *byte == 0);
-    let events = || there.chunks_exact(RECORD).filter_map(Event::from_bytes);
-    let ours = blank || (whole && events().next().is_some());
+    let ours = blank || (whole && slots(&there).any(|slot| Event::from_bytes(slot).is_some()));
     if !ours {
         return Err(refused(
             "not an event file, and left as it is: no event in it",
@@ -142,11 +146,10 @@ impl Recorder {
         // Records are small: without this, a flush of 64 bytes may write a megabyte to the flash.
         map.advise(Advice::Random)?;
 
-        let slots = map.chunks_exact(RECORD);
         let damaged =
             |slot: &&[u8]| Event::from_bytes(slot).is_none() && slot.iter().any(|b| *b != 0);
-        let damaged = slots.clone().filter(damaged).count();
-        let mut events: Vec<_> = slots.filter_map(Event::from_bytes).collect();
+        let damaged = slots(&map).filter(damaged).count();
+        let mut events: Vec<_> = slots(&map).filter_map(Event::from_bytes).collect();
         events.sort_by_key(|event| event.number);
         let (last, boot) = events
             .last()

@@ -1,6 +1,6 @@
 //! The page size, found and supplied.
 
-use rawmap_core::{MmapOptions, PageSize, Protection, RemapOptions, page_size};
+use rawmap_core::{MmapMut, MmapOptions, PageSize, Protection, RemapOptions, page_size};
 
 use crate::{bytes_of, file_with, libc_page_size, pattern, store};
 
@@ -100,6 +100,72 @@ fn a_larger_page_size_does_not_reach_past_the_end_of_the_file() {
             }
             map.flush().unwrap();
         }
+    }
+}
+
+/// Where a map does not start at a multiple of a supplied page, it keeps what its address allows, gives
+/// back the rest, and touches nothing around it.
+#[test]
+fn a_map_at_an_odd_address_keeps_to_its_own_pages() {
+    let page = PageSize::from_bits(20).unwrap();
+    let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = dir.path().join("rawmap-odd-address-test");
+    let whole = pattern(600_000);
+    std::fs::write(&path, &whole).unwrap();
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let mapped_bytes = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let ours = maps
+            .lines()
+            .filter(|line| line.contains("rawmap-odd-address-test"));
+        let len = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            let hex = |text| usize::from_str_radix(text, 16).ok();
+            hex(end)?.checked_sub(hex(start)?)
+        };
+        ours.filter_map(len).sum::<usize>()
+    };
+    let mut around = Vec::new();
+    let mut cut = 0;
+    for turn in 0..40_u8 {
+        // Too large for the holes between other maps, and of a size that moves the next to an odd place.
+        let mut neighbour =
+            MmapMut::map_anon(page.get() + libc_page_size() * usize::from(turn % 5 + 1)).unwrap();
+        neighbour.fill(turn);
+        around.push(neighbour);
+        let mut options = MmapOptions::new();
+        options.page_size(page).offset(70_001).len(9_000);
+        let mut map = options.map_raw(&file).unwrap();
+        if map.page_size() < page {
+            cut += 1;
+            // Pages of the size that is left, and no more.
+            let most = 9_000_usize.div_ceil(map.page_size().get()) + 1;
+            assert!(mapped_bytes() <= most * map.page_size().get());
+        }
+        assert_eq!(bytes_of(&map), whole[70_001..79_001]);
+        map.flush_range(8_000, 10).unwrap();
+        map.protect_range(Protection::ReadOnly, 0, 1).unwrap();
+        map.protect(Protection::ReadWrite).unwrap();
+        // SAFETY: nothing points into the map, and 300,000 bytes are inside the file.
+        unsafe {
+            map.remap(300_000, RemapOptions::new().may_move(true))
+                .unwrap()
+        };
+        assert_eq!(bytes_of(&map), whole[70_001..370_001]);
+        map.flush().unwrap();
+        drop(map);
+        assert_eq!(mapped_bytes(), 0, "turn {turn}");
+    }
+    assert!(cut > 0, "every map was at a multiple of 1 MiB");
+    for (turn, neighbour) in around.iter().enumerate() {
+        assert!(
+            neighbour.iter().all(|byte| usize::from(*byte) == turn),
+            "{turn}"
+        );
     }
 }
 

@@ -121,14 +121,17 @@ macro_rules! start {
 /// The compiler calls these by name. Loops that it must not turn back into calls of themselves: each
 /// byte goes through a volatile access.
 mod memory {
+    use core::ffi::{c_char, c_void};
+
     /// # Safety
     ///
     /// - As for C's function of this name.
     #[unsafe(no_mangle)]
-    unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void {
+        let (target, source) = (to.cast::<u8>(), from.cast::<u8>());
         for i in 0..len {
             // SAFETY: the caller's duty: both have `len` bytes.
-            unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
+            unsafe { target.add(i).write_volatile(source.add(i).read_volatile()) };
         }
         to
     }
@@ -137,10 +140,11 @@ mod memory {
     ///
     /// - As for C's function of this name.
     #[unsafe(no_mangle)]
-    unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
+    unsafe extern "C" fn memset(to: *mut c_void, byte: i32, len: usize) -> *mut c_void {
+        let target = to.cast::<u8>();
         for i in 0..len {
             // SAFETY: the caller's duty: `to` has `len` bytes.
-            unsafe { to.add(i).write_volatile(byte.to_le_bytes()[0]) };
+            unsafe { target.add(i).write_volatile(byte.to_le_bytes()[0]) };
         }
         to
     }
@@ -149,7 +153,8 @@ mod memory {
     ///
     /// - As for C's function of this name.
     #[unsafe(no_mangle)]
-    unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
+    unsafe extern "C" fn memcmp(left: *const c_void, right: *const c_void, len: usize) -> i32 {
+        let (left, right) = (left.cast::<u8>(), right.cast::<u8>());
         for i in 0..len {
             // SAFETY: the caller's duty: both have `len` bytes.
             let bytes = unsafe { (left.add(i).read_volatile(), right.add(i).read_volatile()) };
@@ -164,7 +169,7 @@ mod memory {
     ///
     /// - As for C's function of this name.
     #[unsafe(no_mangle)]
-    unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
+    unsafe extern "C" fn bcmp(left: *const c_void, right: *const c_void, len: usize) -> i32 {
         // SAFETY: the caller's duty, passed on.
         unsafe { memcmp(left, right, len) }
     }
@@ -173,7 +178,7 @@ mod memory {
     ///
     /// - As for C's function of this name.
     #[unsafe(no_mangle)]
-    unsafe extern "C" fn strlen(text: *const u8) -> usize {
+    unsafe extern "C" fn strlen(text: *const c_char) -> usize {
         let mut len = 0;
         // SAFETY: the caller's duty: a zero byte ends the text, and it was not reached.
         while unsafe { text.add(len).read_volatile() } != 0 {
