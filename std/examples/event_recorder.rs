@@ -1,14 +1,14 @@
 //! A boot counter and event recorder, as a board keeps one beside its application.
 //!
 //! ```text
-//! cargo run --example event_recorder -- [FILE] [--events N] [--pause MS] [--list]
+//! cargo run --example event_recorder -- [FILE] [--events N] [--pause MS] [--show N]
 //! ```
 //!
-//! It maps FILE, shows what the last run left, counts this boot and records N events. Each event is
+//! It maps FILE, shows what earlier runs left (the newest N events, or all), counts this boot and records N events. Each event is
 //! flushed before it is reported: a line that says `stored` is a promise. Stop it at any moment, by
 //! control-C, kill -9 or the power switch, and run it again: every event that it had reported is there.
 //!
-//! FILE is a ring of 1024 records of 64 bytes. A record has a number, the boot, a text, and a checksum
+//! FILE is a ring of 4096 records of 64 bytes: the newest events overwrite the oldest. A record has a number, the boot, a text, and a checksum
 //! over all of these, so a record that was cut in the middle is seen as one, and nothing else need be
 //! written in step with it: no header, no index, no length.
 
@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 use rawmap::{Advice, MmapMut};
 use rustix::fs::{FlockOperation, flock};
 
-const RECORDS: usize = 1024;
+const RECORDS: usize = 4096;
 const RECORD: usize = 64;
 const TEXT: usize = 40;
 const FILE_LEN: usize = RECORDS * RECORD;
@@ -182,7 +182,7 @@ struct Arguments {
     path: PathBuf,
     events: u64,
     pause: Duration,
-    list: bool,
+    show: usize,
 }
 
 fn arguments() -> Result<Arguments, lexopt::Error> {
@@ -191,14 +191,14 @@ fn arguments() -> Result<Arguments, lexopt::Error> {
         path: PathBuf::from("rawmap-events.bin"),
         events: 5,
         pause: Duration::from_millis(200),
-        list: false,
+        show: RECORDS,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("events") => arguments.events = parser.value()?.parse()?,
             Long("pause") => arguments.pause = Duration::from_millis(parser.value()?.parse()?),
-            Long("list") => arguments.list = true,
+            Long("show") => arguments.show = parser.value()?.parse()?,
             Value(path) => arguments.path = path.into(),
             other => return Err(other.unexpected()),
         }
@@ -221,8 +221,17 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             "{damaged} records were cut in the middle, and had not been reported as stored"
         )?;
     }
-    let shown = if arguments.list { events.len() } else { 5 };
-    for event in events.iter().skip(events.len().saturating_sub(shown)) {
+    let overwritten = events.first().map_or(0, |event| event.number - 1);
+    if overwritten > 0 {
+        writeln!(
+            out,
+            "{overwritten} older ones were overwritten: the ring has {RECORDS}"
+        )?;
+    }
+    for event in events
+        .iter()
+        .skip(events.len().saturating_sub(arguments.show))
+    {
         let Event { number, boot, text } = event;
         writeln!(out, "found  event {number} of boot {boot}: {text}")?;
     }
@@ -260,7 +269,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("event_recorder: {error}");
-            eprintln!("usage: event_recorder [FILE] [--events N] [--pause MS] [--list]");
+            eprintln!("usage: event_recorder [FILE] [--events N] [--pause MS] [--show N]");
             return ExitCode::from(2);
         }
     };
