@@ -45,10 +45,10 @@ pub enum Advice {
     /// `MADV_NOHUGEPAGE`: use no transparent huge pages here.
     #[doc(alias = "MADV_NOHUGEPAGE")]
     NoHugePage = 15,
-    /// `MADV_DONTDUMP`: leave the range out of core dumps.
+    /// `MADV_DONTDUMP` (Linux 3.4): leave the range out of core dumps.
     #[doc(alias = "MADV_DONTDUMP")]
     DontDump = 16,
-    /// `MADV_DODUMP`: undoes `DontDump`.
+    /// `MADV_DODUMP` (Linux 3.4): undoes `DontDump`.
     #[doc(alias = "MADV_DODUMP")]
     DoDump = 17,
     /// `MADV_HWPOISON`: treat the pages as broken memory, for tests of error handling.

@@ -106,9 +106,13 @@ fn open(path: &Path) -> io::Result<File> {
     let mut there = Vec::new();
     file.read_to_end(&mut there)?;
     let whole = there.len() == FILE_LEN;
-    // Zeros are a file that was being made.
+    // Zeros are a file that was being made; and its very first record, 1, may have been cut.
     let blank = there.iter().all(|byte| *byte == 0);
-    let ours = blank || (whole && slots(&there).any(|slot| Event::from_bytes(slot).is_some()));
+    let first_cut =
+        |(slot, bytes): (usize, &[u8])| slot == 1 || bytes.iter().all(|byte| *byte == 0);
+    let ours = blank
+        || (whole && slots(&there).any(|slot| Event::from_bytes(slot).is_some()))
+        || (whole && slots(&there).enumerate().all(first_cut));
     if !ours {
         return Err(refused(
             "not an event file, and left as it is: no event in it",
@@ -218,7 +222,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if damaged > 0 {
         writeln!(
             out,
-            "{damaged} records were cut in the middle, and had not been reported as stored"
+            "{damaged} records were cut in the middle, or are damaged"
         )?;
     }
     let overwritten = events.first().map_or(0, |event| event.number - 1);

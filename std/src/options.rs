@@ -80,8 +80,8 @@ impl MmapOptions {
     /// `MAP_HUGETLB`, for private anonymous maps: use huge pages from the pool that was set aside.
     ///
     /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` or 0 is the
-    /// kernel's default size. The pages round up to whole huge pages; the length stays as given.
-    /// Maps of files ignore this.
+    /// kernel's default size, and so is any size before Linux 3.8. Pages round up to whole huge ones;
+    /// the length stays as given. Maps of files ignore this.
     #[doc(alias = "MAP_HUGETLB")]
     #[inline]
     pub fn huge(&mut self, page_bits: Option<u8>) -> &mut Self {
@@ -222,7 +222,7 @@ impl MmapOptions {
     }
 
     /// Maps a file shared, for reading, if it can be proved that it never changes: a memfd sealed
-    /// against writing and shrinking, or a file under fs-verity.
+    /// against writing and shrinking (Linux 3.17), or a file under fs-verity (5.5).
     ///
     /// # Errors
     ///

@@ -229,6 +229,22 @@ fn huge_pages_with_an_odd_length_are_given_back() {
     drop(map);
     assert_eq!(huge_pages().1, free, "after shrinking");
 
+    // Advice that takes bytes away takes them from all of the last huge page.
+    for page_bits in [None, Some(bits)] {
+        let mut map = MmapOptions::new()
+            .len(size + 100)
+            .huge(page_bits)
+            .map_anon()
+            .unwrap();
+        map.fill(7);
+        // SAFETY: no slice lives across the call.
+        let dropped = unsafe { map.unchecked_advise(rawmap::UncheckedAdvice::DontNeed) };
+        // EINVAL before Linux 5.18.
+        if dropped.is_ok() {
+            assert_eq!((map[0], map[size + 99]), (0, 0));
+        }
+    }
+
     // A size that no kernel has, and one that no address space has.
     let refused = MmapOptions::new().len(1).huge(Some(13)).map_anon();
     assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EINVAL));

@@ -90,7 +90,7 @@ fn a_record_that_was_cut_is_seen_and_dropped() {
     let mut bytes = std::fs::read(&path).unwrap();
     // One byte of event 3, which stands in the fourth slot.
     bytes[3 * 64 + 20] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
     let lines = run(&path, &["--events", "0"], usize::MAX);
     assert!(
         lines
@@ -132,6 +132,17 @@ fn each_event_is_flushed_before_it_is_reported() {
         }
     }
     assert_eq!(stored, 6);
+}
+
+#[test]
+fn the_very_first_record_may_be_cut() {
+    let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = dir.path().join("events.bin");
+    let mut bytes = vec![0; 262_144];
+    bytes[64] = 1;
+    std::fs::write(&path, bytes).unwrap();
+    let lines = run(&path, &["--events", "0"], usize::MAX);
+    assert_eq!(events(&lines, "stored"), BTreeSet::from([1]));
 }
 
 #[test]

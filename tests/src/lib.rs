@@ -83,7 +83,10 @@ fn may_administrate() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    effective.is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
+    // In a user namespace the bits say nothing about the machine.
+    let ids = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let machine = ids.split_whitespace().eq(["0", "0", "4294967295"]);
+    machine && effective.is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 /// The running kernel's version as (major, minor).

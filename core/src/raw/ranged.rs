@@ -120,7 +120,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`advise`](Self::advise).
     #[inline]
     pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> Result<(), Error> {
-        self.madvise(Span::whole(self.len()), advice.number())
+        self.madvise_whole_pages(Span::whole(self.len()), advice.number())
     }
 
     /// Like [`unchecked_advise`](Self::unchecked_advise), for `len` bytes at `offset`, rounded out
@@ -141,7 +141,7 @@ impl MmapRaw {
         offset: usize,
         len: usize,
     ) -> Result<(), Error> {
-        self.madvise(Span::new(offset, len, self.len())?, advice.number())
+        self.madvise_whole_pages(Span::new(offset, len, self.len())?, advice.number())
     }
 
     /// `mlock` of the whole map -- reads it into memory and keeps it there.
@@ -260,8 +260,7 @@ impl MmapRaw {
     #[inline]
     fn madvise(&self, span: Span, advice: sys::AdviceNumber) -> Result<(), Error> {
         let (start, len) = self.cover(span);
-        // SAFETY: `cover` gives pages of this map. Advice that changes bytes comes only from the
-        // unsafe `unchecked_advise`, whose caller answers for references.
+        // SAFETY: `cover` gives pages of this map, and this advice changes no bytes.
         let result = unsafe { sys::madvise(start, len, advice) };
         match self.page_size().ceil(len) {
             Some(whole) if refused_huge(result) && whole != len => {
@@ -271,6 +270,17 @@ impl MmapRaw {
             }
             _ => result,
         }
+    }
+
+    /// For advice that takes bytes away: from huge pages the kernel takes only those that lie whole in the
+    /// range, so the end is rounded up here. (Other advice must not reach past the end of a file.)
+    #[inline]
+    fn madvise_whole_pages(&self, span: Span, advice: sys::AdviceNumber) -> Result<(), Error> {
+        let (start, len) = self.cover(span);
+        let whole = self.page_size().ceil(len).unwrap_or(len);
+        // SAFETY: `start` is at a multiple of the map's page size, so this ends with one of its pages.
+        // The caller of `unchecked_advise` answers for references.
+        unsafe { sys::madvise(start, whole, advice) }
     }
 
     /// The part of `protect_range` that knows where the range lies.
