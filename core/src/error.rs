@@ -44,7 +44,8 @@ pub enum Error {
     },
     /// No length was given for a character device, which has none to ask for.
     NoLength,
-    /// Not a page size: not a power of two, or too large for this address space.
+    /// Not a page size: not a power of two, too large for this address space, or (where one is
+    /// supplied) below 4096.
     PageSize {
         /// The size in bytes.
         value: u64,
