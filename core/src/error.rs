@@ -44,12 +44,38 @@ pub enum Error {
     },
     /// No length was given for a character device, which has none to ask for.
     NoLength,
+    /// The map is of memory, not of a file.
+    NoFile,
+    /// The medium has no room for these bytes of the file, or the quota has not.
+    NoSpace {
+        /// First byte, in the file.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+        /// `ENOSPC` or `EDQUOT`.
+        errno: Errno,
+    },
+    /// A load or a store from this offset in the map on would raise SIGBUS: the file is shorter, the
+    /// disk is full, or the page cannot be read.
+    Unreachable {
+        /// First byte that cannot be reached.
+        offset: u64,
+    },
+    /// The kernel has dropped bytes from memory that it could not write: from this offset in the map on,
+    /// memory shows what the medium had before.
+    Lost {
+        /// First byte of the page that was dropped, or of the range that was changed in it.
+        offset: u64,
+    },
     /// Not a page size: not a power of two, too large for this address space, or (where one is
     /// supplied) below 4096.
     PageSize {
         /// The size in bytes.
         value: u64,
     },
+    /// A critical section was entered while it was running: a signal handler came in between, and the
+    /// implementation does not keep signals out.
+    Busy,
     /// The file may still change, so that it is not safe to hand out references to its bytes.
     Mutable(Mutable),
 }
@@ -76,6 +102,20 @@ pub enum Mutable {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Call {
+    /// `posix_fadvise(2)`, to start write-back and to drop cached pages.
+    Fadvise,
+    /// fallocate(2).
+    Fallocate,
+    /// fcntl(2) with `F_DUPFD_CLOEXEC`, for the descriptor that a map keeps.
+    Fcntl,
+    /// fdatasync(2).
+    Fdatasync,
+    /// fsync(2).
+    Fsync,
+    /// ftruncate(2).
+    Ftruncate,
+    /// futex(2), to touch a page without a signal.
+    Futex,
     /// fstat(2), for the default length and for `map_if_safe`.
     Fstat,
     /// ioctl(2): `BLKGETSIZE64`, for the default length of a block device.
@@ -103,6 +143,13 @@ impl Call {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Fadvise => "posix_fadvise",
+            Self::Fallocate => "fallocate",
+            Self::Fcntl => "fcntl",
+            Self::Fdatasync => "fdatasync",
+            Self::Fsync => "fsync",
+            Self::Ftruncate => "ftruncate",
+            Self::Futex => "futex",
             Self::Fstat => "fstat",
             Self::Ioctl => "ioctl",
             Self::Madvise => "madvise",
@@ -122,7 +169,7 @@ impl Error {
     #[must_use]
     pub const fn errno(self) -> Option<Errno> {
         match self {
-            Self::Sys { errno, .. } => Some(errno),
+            Self::Sys { errno, .. } | Self::NoSpace { errno, .. } => Some(errno),
             _ => None,
         }
     }
@@ -169,6 +216,20 @@ impl fmt::Display for Error {
             Self::NoLength => {
                 f.write_str("a character device has no length of its own: give one with len()")
             }
+            Self::Busy => f.write_str("interrupted a critical section that was running"),
+            Self::NoFile => f.write_str("the map is of memory, not of a file"),
+            Self::NoSpace { offset, len, .. } => write!(
+                f,
+                "no room on the medium for {len} bytes at offset {offset} of the file"
+            ),
+            Self::Unreachable { offset } => write!(
+                f,
+                "the map cannot be reached from offset {offset} on: an access would raise SIGBUS"
+            ),
+            Self::Lost { offset } => write!(
+                f,
+                "bytes at offset {offset} were dropped after they could not be written"
+            ),
             Self::PageSize { value } => write!(f, "{value} bytes is not a usable page size"),
             Self::Mutable(why) => fmt::Display::fmt(&why, f),
         }
@@ -223,7 +284,9 @@ mod io {
                 Self::new(kind, Described { text, source })
             };
             match error {
-                Error::Sys { errno, .. } => Self::from_raw_os_error(errno.raw_os_error()),
+                Error::Sys { errno, .. } | Error::NoSpace { errno, .. } => {
+                    Self::from_raw_os_error(errno.raw_os_error())
+                }
                 Error::OutOfRange { .. } => {
                     described(io::ErrorKind::InvalidInput, "invalid input parameter")
                 }
@@ -235,9 +298,11 @@ mod io {
                     io::ErrorKind::InvalidData,
                     "memory map length overflows isize",
                 ),
-                Error::NoLength | Error::PageSize { .. } | Error::Mutable(_) => {
+                Error::NoLength | Error::NoFile | Error::PageSize { .. } | Error::Mutable(_) => {
                     Self::new(io::ErrorKind::InvalidInput, error)
                 }
+                Error::Unreachable { .. } | Error::Lost { .. } => Self::other(error),
+                Error::Busy => Self::new(io::ErrorKind::ResourceBusy, error),
             }
         }
     }

@@ -9,6 +9,9 @@ extern crate std;
 compile_error!("rawmap-core maps memory with Linux system calls; this target has none");
 
 mod advice;
+#[cfg(feature = "critical-section-linux")]
+mod critical;
+mod dirty;
 mod error;
 mod map;
 pub mod memfd;
@@ -17,14 +20,19 @@ mod page;
 mod raw;
 mod span;
 mod sys;
+mod tracked;
 
 pub use advice::{Advice, UncheckedAdvice};
+pub use dirty::DirtyRanges;
 pub use error::{Call, Errno, Error, Mutable};
 pub use map::{Mmap, MmapMut};
 pub use options::MmapOptions;
 pub use page::PageSize;
-pub use raw::{MmapRaw, Protection, RemapOptions};
+pub use raw::{MmapRaw, Protection, RemapOptions, reserve};
 pub use span::Span;
 /// The trait that constructors take a file by: std's with the feature `std`, else rustix's.
 pub use sys::AsFd;
 pub use sys::page_size;
+#[cfg(feature = "critical-section")]
+pub use tracked::SharedTracked;
+pub use tracked::{Commit, Tracked};

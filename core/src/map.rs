@@ -17,6 +17,7 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
+use crate::sys::AsFd;
 use crate::{Advice, Error, MmapRaw, Protection, RemapOptions, UncheckedAdvice};
 
 /// A read-only map that dereferences to `&[u8]`.
@@ -257,7 +258,7 @@ impl MmapMut {
         self.raw.flush()
     }
 
-    /// Starts nothing on Linux. See [`MmapRaw::flush_async`].
+    /// Starts write-back if the map keeps its file, else nothing. See [`MmapRaw::flush_async`].
     ///
     /// # Errors
     ///
@@ -278,7 +279,8 @@ impl MmapMut {
         self.raw.flush_range(offset, len)
     }
 
-    /// Starts nothing on Linux. See [`MmapRaw::flush_async_range`].
+    /// Starts write-back of `len` bytes at `offset` if the map keeps its file, else nothing. See
+    /// [`MmapRaw::flush_async_range`].
     ///
     /// # Errors
     ///
@@ -287,6 +289,16 @@ impl MmapMut {
     #[inline]
     pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
         self.raw.flush_async_range(offset, len)
+    }
+
+    /// Extends the file and the map together, or leaves both as they were. See [`MmapRaw::grow`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::grow`].
+    #[inline]
+    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+        self.raw.grow(file, new_len)
     }
 
     /// `mprotect` -- makes the map read-only.

@@ -1,10 +1,14 @@
 //! [`MmapOptions`]: the only constructor of maps.
 
+mod request;
+mod short;
+
 use core::fmt;
 
-use crate::raw::{Request, check_len};
-use crate::sys::{self, AsFd, BorrowedFd, FileType, MapFlags, ProtFlags};
+use crate::sys::{self, AsFd, MapFlags, ProtFlags};
 use crate::{Error, Mmap, MmapMut, MmapRaw, PageSize, memfd};
+
+use self::request::huge_flags;
 
 /// How to map: offset, length and flags. Make one, set what differs from the default, call a
 /// `map*` function; it can be used again.
@@ -30,6 +34,8 @@ pub struct MmapOptions {
     stack: bool,
     populate: bool,
     no_reserve_swap: bool,
+    keep_file: bool,
+    scattered: bool,
     page_size: Option<PageSize>,
 }
 
@@ -53,6 +59,8 @@ impl MmapOptions {
             stack: false,
             populate: false,
             no_reserve_swap: false,
+            keep_file: false,
+            scattered: false,
         }
     }
 
@@ -68,6 +76,8 @@ impl MmapOptions {
             .field("stack", &self.stack)
             .field("populate", &self.populate)
             .field("no_reserve_swap", &self.no_reserve_swap)
+            .field("keep_file", &self.keep_file)
+            .field("scattered", &self.scattered)
             .field("page_size", &self.page_size)
     }
 
@@ -141,6 +151,38 @@ impl MmapOptions {
     #[inline]
     pub const fn no_reserve_swap(&mut self) -> &mut Self {
         self.no_reserve_swap = true;
+        self
+    }
+
+    /// Keeps a descriptor of the file in the map, a duplicate that is closed with it and on exec(2).
+    ///
+    /// [`flush_async`](MmapRaw::flush_async) then starts write-back, and
+    /// [`flush`](MmapRaw::flush) of a map that is split into several VMAs costs one flush of the
+    /// device and not one for each.
+    ///
+    /// It is a choice, because POSIX has it that closing *any* descriptor of a file drops all
+    /// fcntl(2) record locks that the process holds on it: with this option, dropping the map does.
+    /// flock(2) and open file description locks stay. Anonymous maps ignore it.
+    #[inline]
+    pub const fn keep_file(&mut self) -> &mut Self {
+        self.keep_file = true;
+        self
+    }
+
+    /// For small updates in scattered places: a flush then writes pages, and not a megabyte around each
+    /// changed byte. For shared writable maps of files; others ignore it.
+    ///
+    /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed
+    /// when one byte is stored to. With this option the cached pages of the range are dropped
+    /// before the file is mapped, and the map gets `MADV_RANDOM` before its first touch, so that
+    /// they come back one by one. The price: no read-ahead, so the first touch of each page waits for the
+    /// medium. What was written to the file before is stored first, as fdatasync(2) does; that error, if
+    /// there is one, is this call's. Pages that another map or lock holds stay as they are. It is of no use
+    /// together with [`populate`](Self::populate).
+    #[doc(alias = "MADV_RANDOM")]
+    #[inline]
+    pub const fn scattered(&mut self) -> &mut Self {
+        self.scattered = true;
         self
     }
 
@@ -318,100 +360,6 @@ impl MmapOptions {
         let flags = MapFlags::SHARED.union(self.stack_flag());
         self.map_request(None, self.len.unwrap_or(0), flags, READ_WRITE)
     }
-
-    #[allow(unsafe_code, reason = "the proof for the slices is made here")]
-    #[inline(always)]
-    fn map_memory(&self, flags: MapFlags, page: PageSize) -> Result<MmapMut, Error> {
-        let raw = MmapRaw::new(&Request {
-            file: None,
-            offset: 0,
-            len: self.len.unwrap_or(0),
-            prot: READ_WRITE,
-            flags: flags.union(self.common_flags()).union(self.stack_flag()),
-            page,
-            supplied: true,
-        })?;
-        // SAFETY: writable, and private memory is seen by nobody else.
-        Ok(unsafe { MmapMut::from_raw(raw) })
-    }
-
-    #[inline(always)]
-    fn map_file(&self, file: BorrowedFd<'_>, (flags, prot): Kind) -> Result<MmapRaw, Error> {
-        self.map_request(Some(file), self.len_for(file)?, flags, prot)
-    }
-
-    #[inline(always)]
-    fn map_request(
-        &self,
-        file: Option<BorrowedFd<'_>>,
-        len: usize,
-        flags: MapFlags,
-        prot: ProtFlags,
-    ) -> Result<MmapRaw, Error> {
-        MmapRaw::new(&Request {
-            offset: if file.is_some() { self.offset } else { 0 },
-            file,
-            len,
-            prot,
-            flags: flags.union(self.common_flags()),
-            page: self.page()?,
-            supplied: self.page_size.is_some(),
-        })
-    }
-
-    #[inline(always)]
-    fn page(&self) -> Result<PageSize, Error> {
-        match self.page_size {
-            None => sys::page_size(),
-            // Offsets are multiples of 4096 for mmap2(2) on 32-bit, where rustix cuts off the rest.
-            Some(page) if page < PageSize::KIB_4 => Err(Error::PageSize {
-                value: u64::try_from(page.get()).unwrap_or(0),
-            }),
-            Some(page) => Ok(page),
-        }
-    }
-
-    #[inline(always)]
-    fn common_flags(&self) -> MapFlags {
-        let mut flags = MapFlags::empty();
-        flags.set(MapFlags::POPULATE, self.populate);
-        flags.set(MapFlags::NORESERVE, self.no_reserve_swap);
-        flags
-    }
-
-    /// Only for anonymous memory, as in memmap2.
-    #[inline]
-    fn stack_flag(&self) -> MapFlags {
-        if self.stack {
-            MapFlags::STACK
-        } else {
-            MapFlags::empty()
-        }
-    }
-
-    /// The length that was given, else what the file has from the offset on.
-    #[inline(always)]
-    fn len_for(&self, file: BorrowedFd<'_>) -> Result<usize, Error> {
-        match self.len {
-            Some(len) => check_len(len),
-            None => self.rest_of(file),
-        }
-    }
-
-    fn rest_of(&self, file: BorrowedFd<'_>) -> Result<usize, Error> {
-        let file_len = match sys::file_type_and_len(file)? {
-            // fstat(2) says 0 for both kinds of device.
-            (FileType::BlockDevice, _) => sys::block_device_len(file)?,
-            (FileType::CharacterDevice, _) => return Err(Error::NoLength),
-            (_, len) => len,
-        };
-        let Some(len) = file_len.checked_sub(self.offset) else {
-            let offset = self.offset;
-            return Err(Error::PastEnd { offset, file_len });
-        };
-        let usable = usize::try_from(len).map_err(|_| Error::TooLong { len })?;
-        check_len(usable)
-    }
 }
 
 impl fmt::Debug for MmapOptions {
@@ -419,82 +367,4 @@ impl fmt::Debug for MmapOptions {
         self.debug_fields(&mut f.debug_struct("MmapOptions"))
             .finish()
     }
-}
-
-// The short forms, here so that `raw` and `map` need not know of the options.
-
-impl Mmap {
-    /// Maps a file shared, for reading: `MmapOptions::new().map(file)`.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`MmapOptions::map`].
-    ///
-    /// # Errors
-    ///
-    /// See [`MmapOptions::map`].
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map<F: AsFd>(file: F) -> Result<Self, Error> {
-        // SAFETY: the caller's duty, passed on.
-        unsafe { MmapOptions::new().map(file) }
-    }
-
-    /// Maps a file that cannot change: `MmapOptions::new().map_if_safe(file)`.
-    ///
-    /// # Errors
-    ///
-    /// See [`MmapOptions::map_if_safe`].
-    #[inline]
-    pub fn map_if_safe<F: AsFd>(file: F) -> Result<Self, Error> {
-        MmapOptions::new().map_if_safe(file)
-    }
-}
-
-impl MmapMut {
-    /// Maps a file shared, for reading and writing: `MmapOptions::new().map_mut(file)`.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`MmapOptions::map_mut`].
-    ///
-    /// # Errors
-    ///
-    /// See [`MmapOptions::map_mut`].
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map_mut<F: AsFd>(file: F) -> Result<Self, Error> {
-        // SAFETY: the caller's duty, passed on.
-        unsafe { MmapOptions::new().map_mut(file) }
-    }
-
-    /// Maps `len` bytes of private memory that belongs to no file, all zero.
-    ///
-    /// # Errors
-    ///
-    /// See [`MmapOptions::map_anon`].
-    #[inline]
-    pub fn map_anon(len: usize) -> Result<Self, Error> {
-        MmapOptions::new().len(len).map_anon()
-    }
-}
-
-impl MmapRaw {
-    /// Maps a file shared, for reading and writing: `MmapOptions::new().map_raw(file)`.
-    ///
-    /// # Errors
-    ///
-    /// See [`MmapOptions::map_raw`].
-    #[inline]
-    pub fn map_raw<F: AsFd>(file: F) -> Result<Self, Error> {
-        MmapOptions::new().map_raw(file)
-    }
-}
-
-/// `MAP_HUGETLB` and the size, which mmap(2) takes in the upper six bits of its flags.
-#[inline]
-fn huge_flags(bits: u8) -> MapFlags {
-    const MAP_HUGE_SHIFT: u32 = 26;
-    let size = u32::from(bits).wrapping_shl(MAP_HUGE_SHIFT);
-    MapFlags::HUGETLB.union(MapFlags::from_bits_retain(size))
 }

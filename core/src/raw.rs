@@ -11,24 +11,40 @@
     reason = "pointer arithmetic inside the own map, unmapping in Drop, Send and Sync"
 )]
 
+mod durable;
 mod pages;
 mod ranged;
+mod reach;
 
 use core::ffi::c_void;
 use core::fmt;
 use core::hint;
+use core::sync::atomic::AtomicU32;
 
-use crate::sys::{self, BorrowedFd, Errno, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
+use crate::sys::{
+    self, BorrowedFd, Errno, FromRawFd, IntoRawFd, MapFlags, MprotectFlags, MremapFlags,
+    MsyncFlags, OwnedFd, ProtFlags, RawFd,
+};
 use crate::{Error, PageSize, Span};
 
 pub(crate) use self::pages::check_len;
 use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap_huge};
+pub use self::reach::reserve;
+
+/// The file offset of a map that is of no file. No byte of a file is there: a file has at most
+/// `i64::MAX`.
+const NO_FILE: u64 = u64::MAX;
+
+/// In place of a descriptor.
+const NONE_KEPT: RawFd = -1;
 
 /// One checked request for a map: what [`MmapOptions`] and the file came to.
 #[derive(Debug)]
 pub(crate) struct Request<'fd> {
     /// `None` for anonymous memory.
     pub(crate) file: Option<BorrowedFd<'fd>>,
+    /// The map's own descriptor of the file, if it is to keep one.
+    pub(crate) kept: Option<OwnedFd>,
     /// Offset in the file in bytes, at any byte.
     pub(crate) offset: u64,
     /// Length in bytes, any.
@@ -46,7 +62,7 @@ pub(crate) struct Request<'fd> {
 /// It gives raw pointers and never a reference. That makes it right for memory that another
 /// process, a device or the kernel may change at any time, and it is why
 /// [`map_raw`](Self::map_raw) is safe: the proof that an access is sound is made where the pointer
-/// is used. It does not keep the file open.
+/// is used. It does not keep the file open, unless [`keep_file`](crate::MmapOptions::keep_file) says so.
 ///
 /// All offsets and lengths are in bytes. A ranged call rounds the start of its range down and the
 /// end up to the page size, and never reaches past the map's own last page.
@@ -89,6 +105,14 @@ pub struct MmapRaw {
     ptr: *mut u8,
     len: usize,
     page: PageSize,
+    // Where in the file the first byte is; `NO_FILE` for anonymous memory.
+    file_offset: u64,
+    // The map's own descriptor, or -1. Not an `Option<OwnedFd>`: see `ptr`.
+    kept: RawFd,
+    // The flags of msync(2), `MS_SYNC`, while that is all that a flush takes. What else there is to know
+    // stands in bits above those: the kernel then refuses the call, and that costs no instruction where all
+    // is well. See `durable.rs`.
+    sync: AtomicU32,
 }
 
 // SAFETY: the pages belong to the process, not to a thread, and the fields are plain values.
@@ -102,7 +126,7 @@ impl MmapRaw {
     /// request is known: else a map costs a hundred instructions instead of ten.
     #[allow(clippy::inline_always, reason = "see above; tests/benches measures it")]
     #[inline(always)]
-    pub(crate) fn new(request: &Request<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(request: Request<'_>) -> Result<Self, Error> {
         let page = request.page;
         let head = page.offset_in_page_u64(request.offset);
         // The kernel wants a multiple of the page size, and on 32-bit nobody else would check.
@@ -122,6 +146,13 @@ impl MmapRaw {
             ptr: base.cast::<u8>().wrapping_add(head),
             len: request.len,
             page,
+            file_offset: if request.file.is_some() {
+                request.offset
+            } else {
+                NO_FILE
+            },
+            kept: request.kept.map_or(NONE_KEPT, IntoRawFd::into_raw_fd),
+            sync: AtomicU32::new(MsyncFlags::SYNC.bits()),
         })
     }
 
@@ -247,7 +278,7 @@ impl MmapRaw {
 
     /// Distance in bytes from the start of the first page to the first byte.
     #[inline]
-    fn head(&self) -> usize {
+    pub(crate) fn head(&self) -> usize {
         self.page.offset_in_page(self.ptr.addr())
     }
 
@@ -273,7 +304,17 @@ impl Drop for MmapRaw {
         if unsafe { sys::munmap(base, mapped) } == Err(Errno::INVAL) {
             unmap_huge(base, mapped);
         }
+        if self.kept != NONE_KEPT {
+            close(self.kept);
+        }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn close(kept: RawFd) {
+    // SAFETY: the map's own descriptor, by `into_raw_fd`, and the map ends here.
+    drop(unsafe { OwnedFd::from_raw_fd(kept) });
 }
 
 impl fmt::Debug for MmapRaw {

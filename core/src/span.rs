@@ -100,6 +100,40 @@ impl Span {
         self.end
     }
 
+    /// From this span's first byte to the other's last, which comes later.
+    #[inline]
+    pub(crate) const fn up_to(self, other: Self) -> Self {
+        Self {
+            offset: self.offset,
+            end: other.end,
+        }
+    }
+
+    /// The smallest span that holds both, and what is between them.
+    #[inline]
+    pub(crate) fn hull(self, other: Self) -> Self {
+        Self {
+            offset: self.offset.min(other.offset),
+            end: self.end.max(other.end),
+        }
+    }
+
+    /// The same bytes, counted from `head` bytes earlier on. Their end must fit in a `usize`.
+    pub(crate) const fn shifted(self, head: usize) -> Self {
+        Self {
+            offset: self.offset.saturating_add(head),
+            end: self.end.saturating_add(head),
+        }
+    }
+
+    /// The whole pages that hold the span; see [`DirtyRanges::pages`](crate::DirtyRanges::pages).
+    pub(crate) fn out_to_pages(self, page: PageSize) -> Self {
+        Self {
+            offset: page.floor(self.offset),
+            end: page.ceil(self.end).unwrap_or(usize::MAX),
+        }
+    }
+
     /// Gives the whole pages that hold the span, as `(start, len)` in bytes; see
     /// [`PageSize::cover`].
     #[must_use]

@@ -14,18 +14,25 @@
     reason = "the one place where system calls are made; see # Safety above"
 )]
 
+mod bare;
+mod file;
+mod touch;
+
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, MemfdFlags, StatxAttributes, StatxFlags};
-use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
 use rustix::mm;
 
+#[cfg(feature = "critical-section-linux")]
+pub(crate) use self::bare::{SignalMask, signal_mask, thread_id};
+#[cfg(feature = "critical-section")]
+pub(crate) use self::bare::{futex_wait, futex_wake_one};
+pub(crate) use self::file::*;
+pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;
-pub(crate) use rustix::fd::BorrowedFd;
+pub(crate) use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 pub(crate) use rustix::fs::{FileType, SealFlags};
 pub(crate) use rustix::io::Errno;
 pub(crate) use rustix::mm::Advice as AdviceNumber;
@@ -121,44 +128,16 @@ pub(crate) unsafe fn mremap(
     })
 }
 
-/// msync(2), again for as long as a signal interrupts it.
+/// msync(2). The errno is the caller's to judge.
 ///
 /// # Safety
 ///
 /// - The caller owns every page of the range. (`MS_INVALIDATE` is not among the flags used, so
 ///   the bytes in memory stay as they are.)
 #[inline]
-pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) -> Result<(), Error> {
+pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) -> Result<(), Errno> {
     // SAFETY: the caller's duty, passed on.
-    match unsafe { mm::msync(start, len, flags) } {
-        Ok(()) => Ok(()),
-        // SAFETY: as above.
-        Err(errno) => named(Call::Msync, unsafe {
-            msync_again(start, len, flags, errno)
-        }),
-    }
-}
-
-/// Out of line: the hot path asks once whether all went well.
-///
-/// # Safety
-///
-/// - As for [`msync`].
-#[cold]
-#[inline(never)]
-unsafe fn msync_again(
-    start: *mut c_void,
-    len: usize,
-    flags: MsyncFlags,
-    errno: Errno,
-) -> Result<(), Errno> {
-    let mut result = Err(errno);
-    while result == Err(Errno::INTR) {
-        // The kernel wrote back a part and remembers no progress: the whole range again.
-        // SAFETY: the caller's duty, passed on.
-        result = unsafe { mm::msync(start, len, flags) };
-    }
-    result
+    unsafe { mm::msync(start, len, flags) }
 }
 
 /// madvise(2).
@@ -203,66 +182,6 @@ pub(crate) unsafe fn mlock(start: *mut c_void, len: usize, on_fault: bool) -> Re
 pub(crate) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<(), Error> {
     // SAFETY: the caller's duty, passed on.
     named(Call::Munlock, unsafe { mm::munlock(start, len) })
-}
-
-/// What fstat(2) says about a file's type and its length in bytes.
-#[inline]
-pub(crate) fn file_type_and_len(file: BorrowedFd<'_>) -> Result<(FileType, u64), Error> {
-    let stat = named(Call::Fstat, rustix::fs::fstat(file))?;
-    // The kernel never reports a negative length.
-    let len = u64::try_from(stat.st_size).unwrap_or(0);
-    Ok((FileType::from_raw_mode(stat.st_mode), len))
-}
-
-/// `BLKGETSIZE64`: the length of a block device in bytes.
-pub(crate) fn block_device_len(device: BorrowedFd<'_>) -> Result<u64, Error> {
-    // The number encodes the size of size_t, but the kernel writes 64 bits on every architecture.
-    const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
-    // SAFETY: a valid opcode, and u64 is what the kernel writes for it.
-    let getter = unsafe { Getter::<BLKGETSIZE64, u64>::new() };
-    // SAFETY: BLKGETSIZE64 only writes the u64; on a file of another type it is ENOTTY.
-    named(Call::Ioctl, unsafe { ioctl::ioctl(device, getter) })
-}
-
-/// `F_GET_SEALS`; `None` for a file that cannot have seals.
-pub(crate) fn seals(file: BorrowedFd<'_>) -> Option<SealFlags> {
-    rustix::fs::fcntl_get_seals(file).ok()
-}
-
-/// Tells whether fs-verity protects the file: the file system says so in statx(2), Linux 5.5, and
-/// answers `FS_IOC_MEASURE_VERITY`.
-///
-/// The ioctl alone proves nothing: FUSE passes it to its daemon, which may answer what it likes. The
-/// attribute comes from the kernel's own file systems.
-pub(crate) fn has_verity(file: BorrowedFd<'_>) -> bool {
-    /// The head of the kernel's `struct fsverity_digest`: algorithm and digest size.
-    type DigestHead = [u16; 2];
-    const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHead>(b'f', 134);
-    // Not asked for in the attributes' mask too: btrfs sets the one and not the other.
-    let claimed = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::VERITY));
-    if !claimed {
-        return false;
-    }
-    // A digest size of 0: the kernel has no room to write the digest, and says so.
-    let mut head: DigestHead = [0, 0];
-    // SAFETY: a valid opcode, and `DigestHead` is what the kernel reads and writes for it.
-    let updater = unsafe { Updater::<FS_IOC_MEASURE_VERITY, DigestHead>::new(&mut head) };
-    // SAFETY: the kernel writes past the head only what the given digest size of 0 allows: nothing.
-    let result = unsafe { ioctl::ioctl(file, updater) };
-    matches!(result, Ok(()) | Err(Errno::OVERFLOW))
-}
-
-/// The size of the kernel's default huge page: hugetlbfs reports it as its block size (Linux 4.14).
-pub(crate) fn default_huge_page() -> Result<PageSize, Error> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB;
-    let file: OwnedFd = named(
-        Call::MemfdCreate,
-        rustix::fs::memfd_create(c"rawmap-huge-page-size", flags),
-    )?;
-    let stat = named(Call::Fstat, rustix::fs::fstat(file.as_fd()))?;
-    // 64 bits wide on some architectures and 32 on others.
-    PageSize::new(usize::try_from(stat.st_blksize).unwrap_or(0))
 }
 
 /// The page size, as [`PageSize::to_word`] gives it, 0 until it was found.

@@ -9,10 +9,17 @@
 mod desc;
 mod mmap;
 mod options;
+mod tracked;
 
 pub use desc::{MmapAsRawDesc, MmapRawDescriptor};
 pub use mmap::{Mmap, MmapMut, MmapRaw};
 pub use options::{MapIfSafeError, MmapOptions};
 /// The layer below: the same maps without std, and its error type.
 pub use rawmap_core;
-pub use rawmap_core::{Advice, PageSize, Protection, RemapOptions, UncheckedAdvice, page_size};
+pub use rawmap_core::{
+    Advice, Commit, DirtyRanges, PageSize, Protection, RemapOptions, Span, UncheckedAdvice,
+    page_size,
+};
+#[cfg(feature = "critical-section")]
+pub use tracked::SharedTracked;
+pub use tracked::{Tracked, reserve};

@@ -1,5 +1,6 @@
 //! [`Mmap`], [`MmapMut`] and [`MmapRaw`]: the maps of `rawmap-core` with `io::Result`.
 
+mod durable;
 mod raw;
 
 use std::fmt;
@@ -223,6 +224,20 @@ macro_rules! common {
             }
         }
 
+        impl $map {
+            /// Brings `len` bytes at `offset` into memory, and finds out whether they can be read without
+            /// a signal. See [`rawmap_core::MmapRaw::prefault_read`].
+            ///
+            /// # Errors
+            ///
+            /// - `InvalidInput`: the range ends past the map; nothing was touched.
+            /// - `Other`, with [`rawmap_core::Error::Unreachable`] inside: it cannot be read from there on.
+            /// - What the kernel refuses: no memory.
+            pub fn prefault_read(&self, offset: usize, len: usize) -> io::Result<()> {
+                Ok(self.raw().prefault_read(offset, len)?)
+            }
+        }
+
         impl From<core::$map> for $map {
             #[inline]
             fn from(map: core::$map) -> Self {
@@ -251,8 +266,8 @@ macro_rules! flush {
             ///
             /// # Errors
             ///
-            /// - Write-back failed (`EIO`, `ENOSPC`, ...). The kernel then forgets that the pages
-            ///   were changed: a second flush says `Ok` without having stored them.
+            /// - Write-back failed (`EIO`, `ENOSPC`, ...), now or in a flush before: every flush fails
+            ///   until [`retry_flush`](Self::retry_flush) succeeds. See there.
             ///
             /// # References
             ///
@@ -262,8 +277,13 @@ macro_rules! flush {
                 Ok(self.0.flush()?)
             }
 
-            /// On Linux this starts nothing: `msync` with `MS_ASYNC` checks the range and returns.
-            /// The bytes are written in the kernel's own time, about 30 seconds later.
+            /// Starts to write every changed byte to the medium, if the map keeps its file; see
+            /// [`MmapOptions::keep_file`]. It does not wait, and only a later
+            /// [`flush`](Self::flush) promises anything.
+            ///
+            /// A map that keeps none asks by `msync` with `MS_ASYNC`, and on Linux that starts nothing:
+            /// the bytes are written in the kernel's own time, about 30 seconds later. For such a map there
+            /// is [`start_writeback`](Self::start_writeback).
             ///
             /// # Errors
             ///
@@ -315,6 +335,12 @@ macro_rules! slice {
             #[inline]
             fn as_ref(&self) -> &[u8] {
                 &self.0
+            }
+        }
+
+        impl $map {
+            fn raw(&self) -> &core::MmapRaw {
+                self.0.as_raw()
             }
         }
 

@@ -106,6 +106,26 @@ impl MmapOptions {
         self
     }
 
+    /// Keeps a duplicate of the file's descriptor in the map, so that `flush_async` really starts
+    /// write-back.
+    ///
+    /// It is a choice, because closing *any* descriptor of a file drops all fcntl(2) record locks that the
+    /// process holds on it, and with this option dropping the map does that. See
+    /// [`rawmap_core::MmapOptions::keep_file`].
+    #[inline]
+    pub fn keep_file(&mut self) -> &mut Self {
+        self.core.keep_file();
+        self
+    }
+
+    /// For small updates in scattered places: a flush then writes pages, and not a megabyte around each
+    /// changed byte. See [`rawmap_core::MmapOptions::scattered`].
+    #[inline]
+    pub fn scattered(&mut self) -> &mut Self {
+        self.core.scattered();
+        self
+    }
+
     /// Does nothing on Linux; in memmap2 it saves a step on Windows.
     #[inline]
     pub const fn no_probe_handle(&mut self) -> &mut Self {

@@ -13,7 +13,7 @@ use core::ffi::c_void;
 
 use super::MmapRaw;
 use super::pages::refused_huge;
-use crate::sys::{self, MprotectFlags, MsyncFlags};
+use crate::sys::{self, MprotectFlags};
 use crate::{Advice, Error, Span, UncheckedAdvice};
 
 impl MmapRaw {
@@ -26,28 +26,37 @@ impl MmapRaw {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...). The kernel then forgets that the
-    ///   pages were changed: a second flush says `Ok` without having stored them.
+    /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...), now or in a flush before. The kernel then
+    ///   forgets that the pages were changed, and a second msync(2) would say `Ok` without having stored
+    ///   them. So this and every other flush of the map fails until
+    ///   [`retry_flush`](Self::retry_flush) succeeds.
+    ///
+    /// The kernel reports a failure once for each open file, not for each map or thread. Where several maps
+    /// are of one open file, or threads flush a map at the same time, one of them gets the error and the others
+    /// may get `Ok`: take the error of one as an error of all.
     ///
     /// # References
     ///
     /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
     #[inline]
     pub fn flush(&self) -> Result<(), Error> {
-        self.sync(0, self.len, MsyncFlags::SYNC)
+        self.sync(0, self.len)
     }
 
-    /// `msync(.., MS_ASYNC)` of the whole map -- on Linux this starts nothing.
+    /// Starts to write the whole map to the medium, if it keeps its file -- else `msync(.., MS_ASYNC)`, which
+    /// starts nothing on Linux.
     ///
-    /// The kernel checks the range and returns; the bytes are written when the kernel's own timer
-    /// gets to them, about 30 seconds later. Use [`flush`](Self::flush) to have them stored.
+    /// A map that [keeps its file](crate::MmapOptions::keep_file) does what
+    /// [`start_writeback`](Self::start_writeback) does. For one that does not, the kernel checks the
+    /// range and returns, and the bytes are written when its own timer gets to them, about 30 seconds
+    /// later. In both cases only a later [`flush`](Self::flush) promises anything.
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: the kernel refused the range.
+    /// - [`Error::Sys`]: the kernel refused.
     #[inline]
     pub fn flush_async(&self) -> Result<(), Error> {
-        self.sync(0, self.len, MsyncFlags::ASYNC)
+        self.start_sync(0, self.len)
     }
 
     /// Like [`flush`](Self::flush), for `len` bytes at `offset`.
@@ -62,7 +71,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`flush`](Self::flush).
     #[inline]
     pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.sync(offset, len, MsyncFlags::SYNC)
+        self.sync(offset, len)
     }
 
     /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
@@ -73,7 +82,7 @@ impl MmapRaw {
     /// - [`Error::Sys`]: as for [`flush_async`](Self::flush_async).
     #[inline]
     pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.sync(offset, len, MsyncFlags::ASYNC)
+        self.start_sync(offset, len)
     }
 
     /// `madvise` of the whole map -- tells the kernel how it will be used.
@@ -227,7 +236,7 @@ impl MmapRaw {
     /// The end is not rounded up: the kernel does that, to its own page size, and where a supplied size
     /// is larger than that the next page may lie past the end of the file.
     #[inline]
-    fn cover(&self, span: Span) -> (*mut c_void, usize) {
+    pub(super) fn cover(&self, span: Span) -> (*mut c_void, usize) {
         let (start, in_page) = self.locate(span.offset());
         let len = if span.is_empty() {
             0
@@ -240,25 +249,37 @@ impl MmapRaw {
     /// No bytes store nothing; or there is an error to tell. Out of line, for the sake of `sync`.
     #[cold]
     #[inline(never)]
-    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
+    pub(super) fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
         Span::new(offset, len, self.len()).map(|_| ())
     }
 
     #[inline]
-    fn sync(&self, offset: usize, len: usize, flags: MsyncFlags) -> Result<(), Error> {
+    fn sync(&self, offset: usize, len: usize) -> Result<(), Error> {
         let Some(span) = Span::not_empty(offset, len, self.len()) else {
             return self.sync_nothing(offset, len);
         };
         // `cover` of a span that is known to hold a byte.
         let (start, in_page) = self.locate(span.offset());
-        let len = span.len().wrapping_add(in_page);
+        let whole = span.len().wrapping_add(in_page);
+        let flags = self.sync_flags();
         // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
         // of this map.
-        unsafe { sys::msync(start, len, flags) }
+        match unsafe { sys::msync(start, whole, flags) } {
+            Ok(()) => Ok(()),
+            Err(errno) => self.sync_refused(offset, len, errno),
+        }
     }
 
     #[inline]
     fn madvise(&self, span: Span, advice: sys::AdviceNumber) -> Result<(), Error> {
+        use sys::AdviceNumber as Kernel;
+        let once = matches!(
+            advice,
+            Kernel::WillNeed | Kernel::LinuxPopulateRead | Kernel::LinuxPopulateWrite
+        );
+        if !once {
+            self.may_be_split(span);
+        }
         let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map, and this advice changes no bytes.
         let result = unsafe { sys::madvise(start, len, advice) };
@@ -291,6 +312,7 @@ impl MmapRaw {
             // QEMU's user mode answers ENOMEM to 0 bytes, where Linux says that all is well.
             return Ok(());
         }
+        self.may_be_split(span);
         // SAFETY: `cover` gives pages of this map, and `&mut self` rules out references.
         let result = unsafe { sys::mprotect(start, len, prot) };
         match self.page_size().ceil(len) {
@@ -304,6 +326,7 @@ impl MmapRaw {
 
     #[inline]
     fn mlock(&self, span: Span, on_fault: bool) -> Result<(), Error> {
+        self.may_be_split(span);
         let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map.
         unsafe { sys::mlock(start, len, on_fault) }
@@ -311,6 +334,7 @@ impl MmapRaw {
 
     #[inline]
     fn munlock(&self, span: Span) -> Result<(), Error> {
+        self.may_be_split(span);
         let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map.
         unsafe { sys::munlock(start, len) }

@@ -8,6 +8,10 @@ use super::MmapRaw;
 use crate::{MmapAsRawDesc, MmapOptions};
 
 impl MmapRaw {
+    pub(super) const fn raw(&self) -> &rawmap_core::MmapRaw {
+        &self.0
+    }
+
     /// Maps a file shared, for reading and writing: `MmapOptions::new().map_raw(file)`.
     ///
     /// # Errors

@@ -1,0 +1,314 @@
+//! What a flush does where msync(2) alone will not do: a flush that failed, and a map that keeps its
+//! file.
+//!
+//! # Safety
+//!
+//! A checked range of a map, rounded to pages, lies inside the pages that the map owns.
+
+#![allow(unsafe_code, reason = "system calls on pages of the own map")]
+
+use core::sync::atomic::Ordering;
+
+use super::{MmapRaw, NO_FILE, NONE_KEPT};
+use crate::error::Call;
+use crate::sys::{self, AsFd, BorrowedFd, Errno, MsyncFlags, RESIDENT_PAGES, Touch};
+use crate::{Error, Span};
+
+// What `sync` of a map holds, beside the flags of msync(2), which takes the lowest three bits.
+/// The errno of the flush that failed, or 0.
+const FAILED: u32 = 0xfff << ERRNO_SHIFT;
+const ERRNO_SHIFT: u32 = 4;
+/// The map keeps its file, and ranged advice may have split it into several VMAs.
+const SPLIT: u32 = 1 << 16;
+
+impl MmapRaw {
+    /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for
+    /// stored.
+    ///
+    /// After a failed write-back the kernel marks the pages clean, so that a second msync(2) says `Ok`
+    /// without having stored them. The map remembers the failure, and every flush fails until this call
+    /// succeeds. It makes the pages dirty again, by an atomic read-modify-write in each that changes
+    /// nothing and is safe beside other writers, and flushes the map.
+    ///
+    /// The kernel does not tell which pages failed, so this takes all pages of the map that are in
+    /// memory: they are all written. Where it is known what was changed since the last flush that was
+    /// `Ok`, [`retry_flush_range`](Self::retry_flush_range) writes less. Do not wait long: a page that
+    /// the kernel takes for clean can be dropped when memory is short, and then reads as what the medium
+    /// has. [`Tracked`](crate::Tracked) looks for such pages.
+    ///
+    /// It does the same where no flush of this map failed. That is of use where the failure was told to
+    /// somebody else: see [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: the write-back failed again.
+    /// - [`Error::Unreachable`]: a page cannot be made dirty: the disk is full, the file system has become
+    ///   read-only, or the map is.
+    ///
+    /// In both cases the map stays as it is, failed.
+    #[cold]
+    pub fn retry_flush(&self) -> Result<(), Error> {
+        self.dirty_again(Span::whole(self.len), false)?;
+        self.flush_again(Span::whole(self.len))
+    }
+
+    /// Like [`retry_flush`](Self::retry_flush), for `len` bytes at `offset`: the caller knows that
+    /// nothing else was changed since the last flush that was `Ok`. The map is no longer failed
+    /// afterwards.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was done.
+    /// - As for [`retry_flush`](Self::retry_flush).
+    #[cold]
+    pub fn retry_flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len)?;
+        self.dirty_again(span, false)?;
+        self.flush_again(span)
+    }
+
+    /// Gives the error number of the flush that failed, until a
+    /// [`retry_flush`](Self::retry_flush) succeeds.
+    #[must_use]
+    pub fn failed(&self) -> Option<Errno> {
+        let errno = (self.sync.load(Ordering::Relaxed) & FAILED).wrapping_shr(ERRNO_SHIFT);
+        (errno != 0).then(|| Errno::from_raw_os_error(errno.cast_signed()))
+    }
+
+    /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its
+    /// times too.
+    ///
+    /// [`flush`](Self::flush) stores what is needed to find the bytes again, and that includes the length on
+    /// the file systems of Linux; the times it need not store. A file that was just created has its name in
+    /// its folder: fsync that.
+    ///
+    /// `file` is the one that is mapped. The call takes part in the map's memory of failures, as
+    /// [`flush`](Self::flush) does: a failure that fsync(2) reports is not reported again.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: write-back failed, now or in a flush before.
+    ///
+    /// # References
+    ///
+    /// - [fsync(2)](https://man7.org/linux/man-pages/man2/fsync.2.html)
+    pub fn flush_all<F: AsFd>(&self, file: F) -> Result<(), Error> {
+        self.check_not_failed()?;
+        sys::fsync(file.as_fd()).map_err(|errno| self.remember(Call::Fsync, errno))
+    }
+
+    /// `posix_fadvise(.., POSIX_FADV_DONTNEED)` -- starts to write `len` bytes at `offset` to the medium,
+    /// and does not wait for it.
+    ///
+    /// A later [`flush`](Self::flush) then has less to wait for. Nothing is promised before that one
+    /// is `Ok`. Whole pages are written. Pages of the range that are clean and that no map uses leave the
+    /// page cache.
+    ///
+    /// `file` is the one that is mapped: a map does not keep it, unless
+    /// [`keep_file`](crate::MmapOptions::keep_file) says so, and then
+    /// [`flush_async_range`](Self::flush_async_range) does the same.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was started.
+    /// - [`Error::NoFile`]: the map is of memory, not of a file.
+    /// - [`Error::Sys`]: not a file that has pages (`ESPIPE`), or not open (`EBADF`).
+    ///
+    /// # References
+    ///
+    /// - [posix_fadvise(2)](https://man7.org/linux/man-pages/man2/posix_fadvise.2.html)
+    pub fn start_writeback<F: AsFd>(
+        &self,
+        file: F,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len)?;
+        self.start(file, span)
+    }
+
+    fn start<F: AsFd>(&self, file: F, span: Span) -> Result<(), Error> {
+        let at = self.file_offset()?.saturating_add(to_u64(span.offset()));
+        sys::drop_clean_pages(file.as_fd(), at, to_u64(span.len()))
+    }
+
+    /// Where the map begins in its file, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoFile`]: the map is of memory, not of a file.
+    pub const fn file_offset(&self) -> Result<u64, Error> {
+        match self.file_offset {
+            NO_FILE => Err(Error::NoFile),
+            offset => Ok(offset),
+        }
+    }
+
+    /// The flags for msync(2), which the kernel refuses where there is more to do.
+    #[inline]
+    pub(super) fn sync_flags(&self) -> MsyncFlags {
+        // Relaxed: it says nothing about other memory.
+        MsyncFlags::from_bits_retain(self.sync.load(Ordering::Relaxed))
+    }
+
+    /// Called with every call that can split the map. Only a map that keeps its file has another way.
+    #[inline]
+    pub(super) fn may_be_split(&self, span: Span) {
+        if self.kept != NONE_KEPT && span != Span::whole(self.len) {
+            self.sync.fetch_or(SPLIT, Ordering::Relaxed);
+        }
+    }
+
+    fn is_split(&self) -> bool {
+        self.sync.load(Ordering::Relaxed) & SPLIT != 0
+    }
+
+    fn kept_file(&self) -> Option<BorrowedFd<'_>> {
+        if self.kept == NONE_KEPT {
+            return None;
+        }
+        // SAFETY: the map's own, which it closes when it is dropped.
+        Some(unsafe { BorrowedFd::borrow_raw(self.kept) })
+    }
+
+    pub(crate) fn check_not_failed(&self) -> Result<(), Error> {
+        self.failed()
+            .map_or(Ok(()), |errno| Err(msync_error(errno)))
+    }
+
+    /// Starts write-back where the map keeps its file; else asks for it in vain.
+    #[inline]
+    pub(super) fn start_sync(&self, offset: usize, len: usize) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len)?;
+        match self.kept_file() {
+            Some(file) => self.start(file, span),
+            None if span.is_empty() => Ok(()),
+            None => self.msync(span, MsyncFlags::ASYNC).map_err(msync_error),
+        }
+    }
+
+    /// msync(2) gave an error: a signal came, or the bits of `sync` are no flags, or write-back failed. Out
+    /// of line, for the sake of `sync`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn sync_refused(
+        &self,
+        offset: usize,
+        len: usize,
+        errno: Errno,
+    ) -> Result<(), Error> {
+        let sync = self.sync.load(Ordering::Relaxed);
+        if sync == MsyncFlags::SYNC.bits() && errno != Errno::INTR {
+            return Err(self.remember(Call::Msync, errno));
+        }
+        if sync & FAILED != 0 {
+            return self.check_not_failed();
+        }
+        match Span::not_empty(offset, len, self.len) {
+            Some(span) => self.sync_span(span),
+            // Never: `sync` has checked it.
+            None => Ok(()),
+        }
+    }
+
+    /// Like `flush_range` for a span that holds a byte, but may store more where that is cheaper.
+    pub(crate) fn flush_around(&self, span: Span) -> Result<(), Error> {
+        self.check_not_failed()?;
+        match self.kept_file() {
+            Some(file) if self.is_split() => self.sync_file(file),
+            _ => self.sync_span(span),
+        }
+    }
+
+    /// Stores a span, which holds a byte, in the way that costs the fewest flushes of the device, and
+    /// again for as long as a signal interrupts it.
+    fn sync_span(&self, span: Span) -> Result<(), Error> {
+        match self.kept_file() {
+            Some(file) if self.is_split() && span == Span::whole(self.len) => self.sync_file(file),
+            _ => loop {
+                // The kernel remembers no progress: the whole range each time.
+                match self.msync(span, MsyncFlags::SYNC) {
+                    Ok(()) => return Ok(()),
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(self.remember(Call::Msync, errno)),
+                }
+            },
+        }
+    }
+
+    /// One flush of the device for all of the file, where msync(2) takes one for each VMA.
+    fn sync_file(&self, file: BorrowedFd<'_>) -> Result<(), Error> {
+        sys::fdatasync(file).map_err(|errno| self.remember(Call::Fdatasync, errno))
+    }
+
+    /// msync(2) of a span that holds a byte.
+    fn msync(&self, span: Span, flags: MsyncFlags) -> Result<(), Errno> {
+        let (start, len) = self.cover(span);
+        // SAFETY: `cover` gives pages of this map.
+        unsafe { sys::msync(start, len, flags) }
+    }
+
+    /// Keeps the failure of a flush, and makes it an error. Any counts: a file system may hand on whatever
+    /// its device says.
+    #[cold]
+    #[inline(never)]
+    fn remember(&self, call: Call, errno: Errno) -> Error {
+        let failed = errno
+            .raw_os_error()
+            .cast_unsigned()
+            .wrapping_shl(ERRNO_SHIFT)
+            & FAILED;
+        // The first failure stays: two error numbers in one place are none.
+        let first = |sync| (sync & FAILED == 0).then_some(sync | failed);
+        let _ = self
+            .sync
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, first);
+        Error::Sys { call, errno }
+    }
+
+    /// The second half of a retry: stores the span, and forgets the failure if that went well.
+    pub(crate) fn flush_again(&self, span: Span) -> Result<(), Error> {
+        if !span.is_empty() {
+            self.sync_span(span)?;
+        }
+        self.sync.fetch_and(!FAILED, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The first half of a retry: makes those pages of a span dirty that are in memory. A page that is
+    /// not cannot hold bytes that the medium lacks; if it should, it is [`Error::Lost`].
+    pub(crate) fn dirty_again(&self, span: Span, should_be_there: bool) -> Result<(), Error> {
+        let (mut start, end, page) = self.kernel_pages(span);
+        let step = page.get();
+        while start.addr() < end.addr() {
+            let left = end.addr().wrapping_sub(start.addr());
+            let len = left.min(step.saturating_mul(RESIDENT_PAGES));
+            // SAFETY: pages of this map, and no more of them than that.
+            let resident = unsafe { sys::resident(start.cast(), len) };
+            for page in resident.into_iter().take(len.div_ceil(step)) {
+                if page & 1 != 0 {
+                    self.touch(start, Touch::Write, span)?;
+                } else if should_be_there {
+                    return Err(Error::Lost {
+                        offset: to_u64(self.offset_of(start, span)),
+                    });
+                }
+                start = start.wrapping_add(step);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn msync_error(errno: Errno) -> Error {
+    Error::Sys {
+        call: Call::Msync,
+        errno,
+    }
+}
+
+/// Lossless: no target has a `usize` of more than 64 bits.
+#[allow(clippy::as_conversions, reason = "see above; and `From` is not const")]
+pub(super) const fn to_u64(bytes: usize) -> u64 {
+    bytes as u64
+}

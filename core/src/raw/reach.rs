@@ -1,0 +1,250 @@
+//! Asked beforehand: can these bytes be touched, and growing a map with its file.
+//!
+//! # Safety
+//!
+//! A checked range of a map, rounded to the kernel's pages, lies inside the pages that the map owns.
+
+#![allow(unsafe_code, reason = "touches pages of the own map, and remaps it")]
+
+use super::durable::to_u64;
+use super::pages::mapped_len;
+use super::{MmapRaw, RemapOptions};
+use crate::error::Call;
+use crate::sys::{self, AsFd, BorrowedFd, Errno, Touch};
+use crate::{Error, PageSize, Span, sys::page_size};
+
+impl MmapRaw {
+    /// `madvise(.., MADV_POPULATE_READ)` -- brings `len` bytes at `offset` into memory, and finds out
+    /// whether they can be read without a signal.
+    ///
+    /// Where a load would raise SIGBUS (past the end of a file that got shorter, or a device that fails) this is
+    /// an error that tells where. It holds for the moment: another process may truncate the file
+    /// right after.
+    ///
+    /// Before Linux 5.14 the kernel reads a word of each page for this call, by futex(2): as
+    /// reliable, and slower. Nothing is changed, in memory or in the file.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was touched.
+    /// - [`Error::Unreachable`]: from its offset on, bytes cannot be read.
+    /// - [`Error::Sys`]: memory is short (`ENOMEM`), or the memory is broken (`EHWPOISON`).
+    ///
+    /// # References
+    ///
+    /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
+    pub fn prefault_read(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.prefault(Span::new(offset, len, self.len)?, Touch::Read)
+    }
+
+    /// `madvise(.., MADV_POPULATE_WRITE)` -- brings `len` bytes at `offset` into memory for writing, and
+    /// finds out whether they can be written without a signal.
+    ///
+    /// Like [`prefault_read`](Self::prefault_read), and the file system finds a place on the medium for
+    /// each page: on a full disk this is an error, and not a SIGBUS at the store. The
+    /// pages become dirty, so a later flush writes all of them; to have room without that, use
+    /// [`reserve`](crate::reserve).
+    ///
+    /// Before Linux 5.14 the kernel writes a word of each page for this call, atomically and without a
+    /// change, by futex(2).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was touched.
+    /// - [`Error::Unreachable`]: from its offset on, bytes cannot be written.
+    /// - [`Error::Sys`]: as for [`prefault_read`](Self::prefault_read); the map is read-only (`EINVAL`).
+    ///
+    /// # References
+    ///
+    /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
+    pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.prefault(Span::new(offset, len, self.len)?, Touch::Write)
+    }
+
+    /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be
+    /// stored to; or leaves both as they were. A `new_len` that is not larger changes nothing.
+    ///
+    /// `file` is the one that is mapped, open for writing; nobody else changes its length meanwhile.
+    /// Its space is reserved as [`reserve`](crate::reserve) does, so that a full disk is an error here
+    /// and not a SIGBUS later; a file system that cannot reserve (UBIFS, NFS before 4.2) is asked for the length
+    /// only. The map may move: pointers into it are then stale. The new length is on the medium after the
+    /// next [`flush`](Self::flush) of the new bytes, or [`flush_all`](Self::flush_all).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoSpace`]: the disk is full, or the quota reached.
+    /// - [`Error::NoFile`]: the map is of memory, not of a file.
+    /// - [`Error::TooLong`]: the length does not fit in an `isize`, or its end not in a file.
+    /// - [`Error::Sys`]: the address space has no room (`ENOMEM`), the map is more than one VMA (`EFAULT`; see
+    ///   [`advise_range`](Self::advise_range)), the file is not open for writing (`EBADF`, `EINVAL`), is sealed
+    ///   (`EPERM`) or would pass the largest length (`EFBIG`).
+    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+        let old_len = self.len;
+        if new_len <= old_len {
+            return Ok(());
+        }
+        let file = file.as_fd();
+        let offset = self.file_offset()?;
+        // What remap checks, before anything is changed.
+        mapped_len(self.page, self.head(), new_len)?;
+        let len = to_u64(new_len);
+        let end = offset.checked_add(len).ok_or(Error::TooLong { len })?;
+        let (_, file_len) = sys::file_type_and_len(file)?;
+        // In range: they lie between the map's first byte and `end`.
+        let first = offset
+            .wrapping_add(to_u64(old_len))
+            .min(file_len)
+            .max(offset);
+        let grown = allocate(file, true, first, end.wrapping_sub(first))
+            .or_else(|error| match error {
+                Error::Sys { errno, .. } if cannot_reserve(errno) => Ok(()),
+                error => Err(error),
+            })
+            .and_then(|()| self.remap_and_extend(file, new_len, end.max(file_len), file_len));
+        if grown.is_err() {
+            give_back(file, file_len);
+        }
+        grown
+    }
+
+    fn remap_and_extend(
+        &mut self,
+        file: BorrowedFd<'_>,
+        new_len: usize,
+        new_file_len: u64,
+        file_len: u64,
+    ) -> Result<(), Error> {
+        let old_len = self.len;
+        // SAFETY: `grow` says that pointers are stale. The bytes past the end of the file are in it before
+        // this returns, or out of the map again.
+        unsafe { self.remap(new_len, RemapOptions::new().may_move(true))? };
+        if new_file_len == file_len {
+            return Ok(());
+        }
+        let extended = sys::ftruncate(file, new_file_len);
+        if extended.is_err() {
+            // Shrinking in place takes nothing that could be short.
+            // SAFETY: the map has its old length again, and the file reaches as far as before.
+            let _ = unsafe { self.remap(old_len, RemapOptions::new()) };
+        }
+        extended
+    }
+
+    fn prefault(&self, span: Span, touch: Touch) -> Result<(), Error> {
+        if span.is_empty() {
+            return Ok(());
+        }
+        let (mut start, end, page) = self.kernel_pages(span);
+        let len = end.addr().wrapping_sub(start.addr());
+        // SAFETY: pages of this map.
+        match unsafe { sys::populate(start.cast(), len, touch) } {
+            Some(Ok(())) => return Ok(()),
+            // Which page is it? Or nobody was asked.
+            Some(Err(Errno::FAULT)) | None => {}
+            Some(Err(errno)) => {
+                return Err(Error::Sys {
+                    call: Call::Madvise,
+                    errno,
+                });
+            }
+        }
+        while start.addr() < end.addr() {
+            self.touch(start, touch, span)?;
+            start = start.wrapping_add(page.get());
+        }
+        Ok(())
+    }
+
+    /// The kernel's pages that hold a span: where the first begins, where the last byte ends, and their
+    /// size. The map's own `page` may be larger.
+    pub(super) fn kernel_pages(&self, span: Span) -> (*mut u8, *mut u8, PageSize) {
+        // Pages of less than the kernel's size are looked at several times, and that is all.
+        let page = page_size().unwrap_or(PageSize::KIB_4).min(self.page);
+        let first = self.as_mut_ptr().wrapping_add(span.offset());
+        let start = first.wrapping_sub(page.offset_in_page(first.addr()));
+        (start, first.wrapping_add(span.len()), page)
+    }
+
+    /// Touches the page at `start`, one of the span's.
+    pub(super) fn touch(&self, start: *mut u8, touch: Touch, span: Span) -> Result<(), Error> {
+        // SAFETY: the start of a page of this map.
+        match unsafe { sys::touch(start.cast(), touch) } {
+            Ok(()) => Ok(()),
+            Err(Errno::FAULT) => Err(Error::Unreachable {
+                offset: to_u64(self.offset_of(start, span)),
+            }),
+            Err(errno) => Err(Error::Sys {
+                call: Call::Futex,
+                errno,
+            }),
+        }
+    }
+
+    /// The first byte of a span that is in the page at `start`, or after it.
+    pub(super) fn offset_of(&self, start: *mut u8, span: Span) -> usize {
+        let from_map = start.addr().saturating_sub(self.as_ptr().addr());
+        from_map.max(span.offset())
+    }
+}
+
+/// `fallocate` -- gives `len` bytes of a file at `offset` their place on the medium, so that a full disk
+/// is an error now, and not a SIGBUS at a store to a map.
+///
+/// Bytes that are there stay, holes become zeros, and a file that is shorter grows to the end of the
+/// range. On file systems that write each change to a new place (btrfs, and f2fs at times) a later store
+/// may find the disk full all the same. On an error a part may have been reserved.
+///
+/// # Errors
+///
+/// - [`Error::NoSpace`]: the disk is full, or the quota reached.
+/// - [`Error::Sys`]: the file system cannot reserve (`EOPNOTSUPP`: UBIFS, JFFS2, NFS before 4.2), the file is
+///   not open for writing (`EBADF`), or the end is past the largest length of a file (`EFBIG`).
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "std")] {
+/// # let path = std::env::temp_dir().join(format!("rawmap-doc-reserve-{}", std::process::id()));
+/// # let file = std::fs::File::create_new(&path).unwrap();
+/// # std::fs::remove_file(path).unwrap();
+/// match rawmap_core::reserve(&file, 0, 100_000) {
+///     Ok(()) => assert_eq!(file.metadata().unwrap().len(), 100_000),
+///     Err(rawmap_core::Error::NoSpace { .. }) => { /* before anything was stored */ }
+///     Err(error) => assert!(error.errno().is_some()),
+/// }
+/// # }
+/// ```
+///
+/// # References
+///
+/// - [fallocate(2)](https://man7.org/linux/man-pages/man2/fallocate.2.html)
+pub fn reserve<F: AsFd>(file: F, offset: u64, len: u64) -> Result<(), Error> {
+    if len == 0 {
+        return Ok(());
+    }
+    allocate(file.as_fd(), false, offset, len)
+}
+
+fn allocate(file: BorrowedFd<'_>, keep_size: bool, offset: u64, len: u64) -> Result<(), Error> {
+    match sys::fallocate(file, keep_size, offset, len) {
+        Ok(()) => Ok(()),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(Error::NoSpace { offset, len, errno }),
+        Err(errno) => Err(Error::Sys {
+            call: Call::Fallocate,
+            errno,
+        }),
+    }
+}
+
+fn cannot_reserve(errno: Errno) -> bool {
+    matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS)
+}
+
+/// Frees what a failed `grow` has reserved past the end of the file: setting the length that the file
+/// has does that.
+fn give_back(file: BorrowedFd<'_>, file_len: u64) {
+    if sys::file_type_and_len(file).is_ok_and(|(_, len)| len == file_len) {
+        // An error has nothing to add to the one that is on its way.
+        let _ = sys::ftruncate(file, file_len);
+    }
+}

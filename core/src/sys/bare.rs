@@ -1,0 +1,287 @@
+//! System calls that rustix has no function for, or only together with features that reach further,
+//! made by hand.
+//!
+//! # Safety
+//!
+//! The instruction is the one by which Linux takes system calls on the architecture, and the registers
+//! that the kernel changes are named. What a call does to memory is its caller's duty.
+
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::AtomicU32;
+
+use rustix::io::Errno;
+
+/// The numbers of the calls that are made here.
+struct Numbers {
+    futex: usize,
+    #[cfg(feature = "critical-section-linux")]
+    gettid: usize,
+    mincore: usize,
+    #[cfg(feature = "critical-section-linux")]
+    rt_sigprocmask: usize,
+}
+
+macro_rules! numbers {
+    ($futex:literal, $gettid:literal, $mincore:literal, $rt_sigprocmask:literal) => {
+        Numbers {
+            futex: $futex,
+            #[cfg(feature = "critical-section-linux")]
+            gettid: $gettid,
+            mincore: $mincore,
+            #[cfg(feature = "critical-section-linux")]
+            rt_sigprocmask: $rt_sigprocmask,
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+const NUMBERS: Numbers = numbers!(202, 186, 27, 14);
+#[cfg(target_arch = "x86")]
+const NUMBERS: Numbers = numbers!(240, 224, 218, 175);
+#[cfg(target_arch = "arm")]
+const NUMBERS: Numbers = numbers!(240, 224, 219, 175);
+// aarch64, riscv64 and what came after them.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm")))]
+const NUMBERS: Numbers = numbers!(98, 178, 232, 135);
+
+/// mincore(2): for each page of the kernel's that the range holds, a byte whose lowest bit says whether
+/// the page is in memory. `start` is at the start of a page.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range.
+pub(super) unsafe fn mincore(
+    start: *mut c_void,
+    len: usize,
+    pages: &mut [u8],
+) -> Result<(), Errno> {
+    // The kernel writes one byte for each page, and the smallest have 4 KiB.
+    if len.div_ceil(4096) > pages.len() {
+        return Err(Errno::INVAL);
+    }
+    let (start, pages) = (start.expose_provenance(), pages.as_mut_ptr());
+    // SAFETY: reads page tables, and writes at most `pages.len()` bytes there.
+    let result = unsafe {
+        call(
+            NUMBERS.mincore,
+            [start, len, pages.expose_provenance(), 0, 0, 0],
+        )
+    };
+    result.map(|_| ())
+}
+
+/// `FUTEX_WAKE_OP`, which ORs 0 to the word and wakes one waiter at most, here and there.
+///
+/// # Safety
+///
+/// - `word` is a multiple of 4, in a map that the caller owns.
+pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Result<(), Errno> {
+    const WAKE_OP: usize = 5;
+    // Upper four bits: FUTEX_OP_OR; the next: FUTEX_OP_CMP_EQ; then both operands, 0.
+    const OR_NOTHING: usize = 2 << 28;
+    // SAFETY: the kernel changes the word atomically, and to what it was.
+    unsafe { futex(nobody, WAKE_OP, 0, 0, word.expose_provenance(), OR_NOTHING) }
+}
+
+/// `FUTEX_CMP_REQUEUE`, which compares the word with 0 and moves no waiter: `EAGAIN` if it is another
+/// number.
+///
+/// # Safety
+///
+/// - `word` is a multiple of 4, in a map that the caller owns.
+pub(super) unsafe fn futex_compare(nobody: &AtomicU32, word: *mut u32) -> Result<(), Errno> {
+    const CMP_REQUEUE: usize = 4;
+    // SAFETY: as the caller says.
+    let word = unsafe { AtomicU32::from_ptr(word) };
+    let nobody = ptr::from_ref(nobody).expose_provenance();
+    // SAFETY: the kernel reads the word.
+    unsafe { futex(word, CMP_REQUEUE, 0, 0, nobody, 0) }
+}
+
+/// `FUTEX_WAIT`: sleeps while the word has this value. May return earlier.
+#[cfg(feature = "critical-section")]
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
+    const WAIT: usize = 0;
+    let value = usize::try_from(value).unwrap_or(usize::MAX);
+    // An error is a value that has changed, or a signal: the caller looks again.
+    // SAFETY: the kernel reads the word. No timeout.
+    let _ = unsafe { futex(word, WAIT, value, 0, 0, 0) };
+}
+
+/// `FUTEX_WAKE`: wakes one thread that sleeps at the word.
+#[cfg(feature = "critical-section")]
+pub(crate) fn futex_wake_one(word: &AtomicU32) {
+    const WAKE: usize = 1;
+    // SAFETY: touches no memory.
+    let _ = unsafe { futex(word, WAKE, 1, 0, 0, 0) };
+}
+
+/// futex(2) among the threads of this process.
+///
+/// # Safety
+///
+/// - What the operation does to memory is allowed.
+unsafe fn futex(
+    word: &AtomicU32,
+    operation: usize,
+    value: usize,
+    value2: usize,
+    word2: usize,
+    value3: usize,
+) -> Result<(), Errno> {
+    const PRIVATE: usize = 128;
+    let word = ptr::from_ref(word).expose_provenance();
+    let arguments = [word, operation | PRIVATE, value, value2, word2, value3];
+    // SAFETY: the caller's duty, passed on.
+    unsafe { call(NUMBERS.futex, arguments) }.map(|_| ())
+}
+
+/// gettid(2): not 0.
+#[cfg(feature = "critical-section-linux")]
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: touches no memory.
+    let id = unsafe { call(NUMBERS.gettid, [0; 6]) };
+    // It always succeeds, and an id is an i32.
+    id.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+}
+
+/// What to do with a set of signals.
+#[cfg(feature = "critical-section-linux")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SignalMask {
+    /// `SIG_BLOCK`: these wait, too.
+    Block,
+    /// `SIG_SETMASK`: these wait and no others.
+    Set,
+}
+
+/// `rt_sigprocmask(2)` of the calling thread: changes which signals wait, and gives which did before.
+/// Bit 0 is signal 1.
+///
+/// # Safety
+///
+/// - The thread does not depend on a signal that it now no longer gets, or gets.
+#[cfg(feature = "critical-section-linux")]
+pub(crate) unsafe fn signal_mask(how: SignalMask, set: u64) -> u64 {
+    // The kernel's set is an array of words, the lower signals first: as u64 on little-endian.
+    let mut old = 0u64;
+    let how = match how {
+        SignalMask::Block => 0,
+        SignalMask::Set => 2,
+    };
+    let (from, to) = (&raw const set, &raw mut old);
+    let arguments = [
+        how,
+        from.expose_provenance(),
+        to.expose_provenance(),
+        size_of::<u64>(),
+        0,
+        0,
+    ];
+    // It fails on bad arguments only.
+    // SAFETY: the kernel reads 8 bytes at `from` and writes 8 at `to`.
+    let _ = unsafe { call(NUMBERS.rt_sigprocmask, arguments) };
+    old
+}
+
+/// # Safety
+///
+/// - What the call does to memory is allowed.
+unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: the caller's duty, passed on.
+    let result = unsafe { enter(number, arguments) };
+    // -4095 to -1 are error numbers.
+    match i32::try_from(result.cast_signed()) {
+        Ok(negative @ -4095..=-1) => Err(Errno::from_raw_os_error(negative.wrapping_neg())),
+        _ => Ok(result),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
+    let result;
+    // SAFETY: syscall takes and gives these, and changes rcx and r11; the rest is the caller's duty.
+    unsafe {
+        core::arch::asm!(
+            "syscall", inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _, options(nostack)
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "x86")]
+unsafe fn enter(number: usize, arguments: [usize; 6]) -> usize {
+    let result;
+    // SAFETY: int 0x80 takes and gives these. The compiler keeps ebx, esi and ebp for itself, so they
+    // are put back. The rest is the caller's duty.
+    unsafe {
+        core::arch::asm!(
+            "push ebp", "push ebx", "push esi",
+            "mov ebx, [edi]", "mov esi, [edi + 12]", "mov ebp, [edi + 20]", "mov ecx, [edi + 4]",
+            "mov edx, [edi + 8]", "mov edi, [edi + 16]",
+            "int 0x80",
+            "pop esi", "pop ebx", "pop ebp",
+            inlateout("eax") number => result, inlateout("edi") arguments.as_ptr() => _,
+            lateout("ecx") _, lateout("edx") _
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "arm")]
+unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
+    let result;
+    // SAFETY: svc takes and gives these; r7 is the frame pointer of Thumb code, so it is put back. The
+    // rest is the caller's duty.
+    unsafe {
+        core::arch::asm!(
+            "mov {saved}, r7", "mov r7, {number}", "svc 0", "mov r7, {saved}",
+            saved = out(reg) _, number = in(reg) number,
+            inlateout("r0") a => result, in("r1") b, in("r2") c, in("r3") d, in("r4") e, in("r5") f,
+            options(nostack)
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
+    let result;
+    // SAFETY: svc takes and gives these; the rest is the caller's duty.
+    unsafe {
+        core::arch::asm!(
+            "svc 0", in("x8") number, inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f, options(nostack)
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "riscv64")]
+unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
+    let result;
+    // SAFETY: ecall takes and gives these; the rest is the caller's duty.
+    unsafe {
+        core::arch::asm!(
+            "ecall", in("a7") number, inlateout("a0") a => result,
+            in("a1") b, in("a2") c, in("a3") d, in("a4") e, in("a5") f, options(nostack)
+        );
+    }
+    result
+}
+
+/// Where rustix uses libc, and no numbers are known here: `ENOSYS`, which callers have an answer to.
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "x86",
+    target_arch = "arm",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+)))]
+unsafe fn enter(_: usize, _: [usize; 6]) -> usize {
+    const ENOSYS: usize = 38;
+    ENOSYS.wrapping_neg()
+}

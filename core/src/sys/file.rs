@@ -1,0 +1,123 @@
+//! Calls on files: what they are, how long, and how their bytes get to the medium.
+
+use core::num::NonZeroU64;
+
+use rustix::fs::{
+    AtFlags, FallocateFlags, FileType, MemfdFlags, SealFlags, StatxAttributes, StatxFlags,
+};
+use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
+
+use super::{AsFd, BorrowedFd, Errno, OwnedFd, named};
+use crate::PageSize;
+use crate::error::{Call, Error};
+
+/// fcntl(2) with `F_DUPFD_CLOEXEC`: another descriptor of the same open file. Above those that programs
+/// take for standard input, output and error.
+pub(crate) fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    named(Call::Fcntl, rustix::io::fcntl_dupfd_cloexec(file, 3))
+}
+
+/// fdatasync(2), again for as long as a signal interrupts it.
+pub(crate) fn fdatasync(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::fdatasync(file))
+}
+
+/// fsync(2), again for as long as a signal interrupts it.
+pub(crate) fn fsync(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::fsync(file))
+}
+
+/// `POSIX_FADV_DONTNEED`: starts to write the range's dirty pages, and drops clean ones that nobody has
+/// mapped. `len` 0 would reach to the end of the file, and does nothing here.
+pub(crate) fn drop_clean_pages(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Error> {
+    let Some(len) = NonZeroU64::new(len) else {
+        return Ok(());
+    };
+    named(
+        Call::Fadvise,
+        rustix::fs::fadvise(file, offset, Some(len), rustix::fs::Advice::DontNeed),
+    )
+}
+
+/// fallocate(2), again for as long as a signal interrupts it.
+pub(crate) fn fallocate(
+    file: BorrowedFd<'_>,
+    keep_size: bool,
+    offset: u64,
+    len: u64,
+) -> Result<(), Errno> {
+    let mode = if keep_size {
+        FallocateFlags::KEEP_SIZE
+    } else {
+        FallocateFlags::empty()
+    };
+    rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, mode, offset, len))
+}
+
+/// ftruncate(2).
+pub(crate) fn ftruncate(file: BorrowedFd<'_>, len: u64) -> Result<(), Error> {
+    named(
+        Call::Ftruncate,
+        rustix::io::retry_on_intr(|| rustix::fs::ftruncate(file, len)),
+    )
+}
+
+/// What fstat(2) says about a file's type and its length in bytes.
+#[inline]
+pub(crate) fn file_type_and_len(file: BorrowedFd<'_>) -> Result<(FileType, u64), Error> {
+    let stat = named(Call::Fstat, rustix::fs::fstat(file))?;
+    // The kernel never reports a negative length.
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    Ok((FileType::from_raw_mode(stat.st_mode), len))
+}
+
+/// `BLKGETSIZE64`: the length of a block device in bytes.
+pub(crate) fn block_device_len(device: BorrowedFd<'_>) -> Result<u64, Error> {
+    // The number encodes the size of size_t, but the kernel writes 64 bits on every architecture.
+    const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
+    // SAFETY: a valid opcode, and u64 is what the kernel writes for it.
+    let getter = unsafe { Getter::<BLKGETSIZE64, u64>::new() };
+    // SAFETY: BLKGETSIZE64 only writes the u64; on a file of another type it is ENOTTY.
+    named(Call::Ioctl, unsafe { ioctl::ioctl(device, getter) })
+}
+
+/// `F_GET_SEALS`; `None` for a file that cannot have seals.
+pub(crate) fn seals(file: BorrowedFd<'_>) -> Option<SealFlags> {
+    rustix::fs::fcntl_get_seals(file).ok()
+}
+
+/// Tells whether fs-verity protects the file: the file system says so in statx(2), Linux 5.5, and
+/// answers `FS_IOC_MEASURE_VERITY`.
+///
+/// The ioctl alone proves nothing: FUSE passes it to its daemon, which may answer what it likes. The
+/// attribute comes from the kernel's own file systems.
+pub(crate) fn has_verity(file: BorrowedFd<'_>) -> bool {
+    /// The head of the kernel's `struct fsverity_digest`: algorithm and digest size.
+    type DigestHead = [u16; 2];
+    const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHead>(b'f', 134);
+    // Not asked for in the attributes' mask too: btrfs sets the one and not the other.
+    let claimed = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::VERITY));
+    if !claimed {
+        return false;
+    }
+    // A digest size of 0: the kernel has no room to write the digest, and says so.
+    let mut head: DigestHead = [0, 0];
+    // SAFETY: a valid opcode, and `DigestHead` is what the kernel reads and writes for it.
+    let updater = unsafe { Updater::<FS_IOC_MEASURE_VERITY, DigestHead>::new(&mut head) };
+    // SAFETY: the kernel writes past the head only what the given digest size of 0 allows: nothing.
+    let result = unsafe { ioctl::ioctl(file, updater) };
+    matches!(result, Ok(()) | Err(Errno::OVERFLOW))
+}
+
+/// The size of the kernel's default huge page: hugetlbfs reports it as its block size (Linux 4.14).
+pub(crate) fn default_huge_page() -> Result<PageSize, Error> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB;
+    let file: OwnedFd = named(
+        Call::MemfdCreate,
+        rustix::fs::memfd_create(c"rawmap-huge-page-size", flags),
+    )?;
+    let stat = named(Call::Fstat, rustix::fs::fstat(file.as_fd()))?;
+    // 64 bits wide on some architectures and 32 on others.
+    PageSize::new(usize::try_from(stat.st_blksize).unwrap_or(0))
+}

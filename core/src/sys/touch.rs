@@ -1,0 +1,91 @@
+//! Touches of pages that are answered with an error where a load or a store would raise a signal.
+//!
+//! futex(2) reads or changes a word of the caller's memory from inside the kernel: where the page
+//! cannot be had it says `EFAULT`. That is so on every kernel, and in QEMU's user mode; madvise(2) can do
+//! it for many pages at once from Linux 5.14 on.
+//!
+//! # Safety
+//!
+//! The addresses are of pages that the caller owns. What is done there is atomic and changes no bit.
+
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::AtomicU32;
+
+use rustix::mm;
+
+use super::{Errno, bare};
+
+/// What a touch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    /// An atomic read-modify-write that changes nothing. The page is dirty afterwards.
+    Write,
+}
+
+/// A word that nobody waits at.
+static NOBODY: AtomicU32 = AtomicU32::new(0);
+
+/// Touches one page. `EFAULT` where a load or store would raise a signal.
+///
+/// # Safety
+///
+/// - `page` is the start of a page of a map that the caller owns.
+pub(crate) unsafe fn touch(page: *mut c_void, touch: Touch) -> Result<(), Errno> {
+    let result = match touch {
+        // SAFETY: aligned, in a map that the caller owns.
+        Touch::Read => unsafe { bare::futex_compare(&NOBODY, page.cast()) },
+        // SAFETY: as above.
+        Touch::Write => unsafe { bare::futex_or_nothing(&NOBODY, page.cast()) },
+    };
+    match result {
+        // EAGAIN: the word was read, and is not 0.
+        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// madvise(2) with `MADV_POPULATE_READ` or `MADV_POPULATE_WRITE`; `None` where it is not known, or where
+/// somebody (QEMU's user mode) says yes to everything.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range.
+pub(crate) unsafe fn populate(
+    start: *mut c_void,
+    len: usize,
+    touch: Touch,
+) -> Option<Result<(), Errno>> {
+    let advice = match touch {
+        Touch::Read => mm::Advice::LinuxPopulateRead,
+        Touch::Write => mm::Advice::LinuxPopulateWrite,
+    };
+    // Nothing is mapped at 0: a kernel that knows the advice says ENOMEM, and one that does not EINVAL.
+    // SAFETY: changes no byte, also if something is.
+    if unsafe { mm::madvise(ptr::null_mut(), 1, advice) } != Err(Errno::NOMEM) {
+        return None;
+    }
+    Some(rustix::io::retry_on_intr(|| {
+        // SAFETY: faults pages in and changes no byte; the range is the caller's duty.
+        unsafe { mm::madvise(start, len, advice) }
+    }))
+}
+
+/// How many pages [`resident`] looks at in one go.
+pub(crate) const RESIDENT_PAGES: usize = 256;
+
+/// mincore(2): tells of each page of the range, from `start` on, whether it is in memory. All are, where
+/// the kernel does not say.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, which has at most [`RESIDENT_PAGES`] of the kernel's.
+pub(crate) unsafe fn resident(start: *mut c_void, len: usize) -> [u8; RESIDENT_PAGES] {
+    let mut pages = [0; RESIDENT_PAGES];
+    // SAFETY: the caller's duty, passed on.
+    match unsafe { bare::mincore(start, len, &mut pages) } {
+        Ok(()) => pages,
+        Err(_) => [1; RESIDENT_PAGES],
+    }
+}

@@ -1,0 +1,296 @@
+//! [`Tracked`]: writes that are remembered, and commits that are few.
+//!
+//! From a write to the medium: [`Span::new`] checks the range, [`DirtyRanges::mark`] remembers it, the bytes
+//! are copied; a commit asks `raw` for one flush over the hull, and forgets the ranges when that is `Ok`.
+
+#[cfg(feature = "critical-section")]
+mod shared;
+#[cfg(feature = "critical-section")]
+mod turn;
+
+use core::fmt;
+use core::ops::Deref;
+
+#[cfg(feature = "critical-section")]
+pub use self::shared::SharedTracked;
+#[cfg(feature = "critical-section-linux")]
+pub(crate) use self::turn::Turn;
+use crate::sys::{AsFd, Errno};
+use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Commit {
+    /// Ranges of bytes that were pending.
+    pub ranges: usize,
+    /// Pages that hold them, of the map's page size. The kernel wrote these, and any other dirty page
+    /// between them.
+    pub pages: usize,
+    /// Calls that wait for the medium. Each costs one flush of the device, or one for each VMA where the map
+    /// is split; see [`MmapRaw::advise_range`].
+    pub calls: usize,
+}
+
+/// A map that remembers which bytes were written, and commits them with one flush of the device.
+///
+/// Reads are those of a slice. All writes go through [`write`](Self::write) and [`edit`](Self::edit), which
+/// remember their range in a table of `N` places; see [`DirtyRanges`]. [`commit`](Self::commit) stores them.
+/// For logs and other writes in rising order `N` of 4 is plenty; for scattered writes a larger table lets
+/// [`commit_with`](Self::commit_with) leave out what is between them.
+///
+/// What was written to the map before it was handed over is not known here: flush it first. Dropping the
+/// value commits nothing; what is pending then reaches the file in the kernel's own time.
+///
+/// # Examples
+///
+/// ```
+/// use rawmap_core::{MmapMut, Tracked};
+///
+/// let mut state = Tracked::<8>::new(MmapMut::map_anon(65_536)?);
+/// state.write(100, b"first")?;
+/// state.edit(40_000, 6)?.copy_from_slice(b"second");
+/// assert_eq!(&state[100..105], b"first");
+/// let done = state.commit()?;
+/// assert_eq!((done.ranges, done.calls), (2, 1));
+/// // Nothing was written since: no system call.
+/// assert_eq!(state.commit()?.calls, 0);
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+pub struct Tracked<const N: usize> {
+    map: MmapMut,
+    dirty: DirtyRanges<N>,
+}
+
+impl<const N: usize> Tracked<N> {
+    /// Takes a map of which nothing is pending.
+    #[must_use]
+    #[inline]
+    pub const fn new(map: MmapMut) -> Self {
+        Self {
+            map,
+            dirty: DirtyRanges::new(),
+        }
+    }
+
+    /// Copies bytes into the map, and remembers where.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the bytes would end past the map; none was written.
+    #[inline]
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        self.edit(offset, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Lends `len` bytes at `offset` to be changed in place. All of them count as written.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map.
+    #[inline]
+    pub fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+        let span = Span::new(offset, len, self.map.len())?;
+        // First: whatever happens to the borrow, a byte that may change is remembered.
+        self.dirty.mark(span);
+        let bytes = self.map.get_mut(span.offset()..span.end());
+        // Never empty by mistake: the span was checked.
+        Ok(bytes.unwrap_or(&mut []))
+    }
+
+    /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that
+    /// holds them.
+    ///
+    /// When this returns `Ok`, they survive a power cut. Nothing pending is `Ok` without a system call. Dirty
+    /// pages between the ranges, of whoever made them dirty, are written too; with much of that see
+    /// [`commit_with`](Self::commit_with). A map that keeps its file and is split into several VMAs uses
+    /// fdatasync(2).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: write-back failed, now or in an earlier commit. All ranges stay pending, and every
+    ///   commit fails until [`retry`](Self::retry) succeeds.
+    #[inline]
+    pub fn commit(&mut self) -> Result<Commit, Error> {
+        self.commit_with(usize::MAX)
+    }
+
+    /// Like [`commit`](Self::commit), but ranges that are more than `gap` bytes apart are committed apart,
+    /// with a flush of the device for each group.
+    ///
+    /// That pays where other pages of the file, in the gaps, are dirty for other reasons, and many: about
+    /// as many bytes as the medium writes in the time of a flush. Clean pages in a gap cost nothing. A
+    /// flush takes 0.1 to 5 ms, so a `gap` below a megabyte is seldom right.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`commit`](Self::commit). The ranges of all groups then stay pending.
+    pub fn commit_with(&mut self, gap: usize) -> Result<Commit, Error> {
+        self.map.as_raw().check_not_failed()?;
+        let done = commit(self.map.as_raw(), &self.dirty, gap)?;
+        self.dirty.clear();
+        Ok(done)
+    }
+
+    /// Commits once more after a commit failed.
+    ///
+    /// After a failed write-back the kernel marks the pages clean: asked again, it says `Ok` without
+    /// having stored them. This makes every page of the pending ranges dirty again, by an atomic
+    /// read-modify-write that changes nothing, and then commits. Where no commit failed it is
+    /// [`commit`](Self::commit).
+    ///
+    /// Do not wait long: a page that the kernel takes for clean can be dropped when memory is short. If
+    /// such a page is missing, this says so.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Lost`]: a page of the pending ranges was dropped. Write its bytes again, then retry.
+    /// - [`Error::Unreachable`]: a page cannot be made dirty: the file system has become read-only, say.
+    /// - [`Error::Sys`]: the write-back failed again.
+    ///
+    /// In each case all ranges stay pending.
+    pub fn retry(&mut self) -> Result<Commit, Error> {
+        let done = retry(self.map.as_raw(), &self.dirty)?;
+        self.dirty.clear();
+        Ok(done)
+    }
+
+    /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
+    #[must_use]
+    pub fn failed(&self) -> Option<Errno> {
+        self.map.as_raw().failed()
+    }
+
+    /// Tells whether there is anything to commit.
+    #[must_use]
+    #[inline]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Gives the ranges that are not committed yet.
+    #[must_use]
+    #[inline]
+    pub const fn pending(&self) -> &DirtyRanges<N> {
+        &self.dirty
+    }
+
+    /// Gives the number of bytes in the pending ranges.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.dirty.bytes()
+    }
+
+    /// Gives the number of pages, of the map's page size, that hold the pending ranges.
+    #[must_use]
+    pub fn pending_pages(&self) -> usize {
+        pages(self.map.as_raw(), &self.dirty)
+    }
+
+    /// Extends the file and the map together, or leaves both as they were; see [`MmapRaw::grow`]. What is
+    /// pending stays pending.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::grow`].
+    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+        self.map.grow(file, new_len)
+    }
+
+    /// Gives the map, for the calls that only [`MmapRaw`] has, and for reading.
+    #[must_use]
+    #[inline]
+    pub const fn as_map(&self) -> &MmapMut {
+        &self.map
+    }
+
+    /// Gives the map back. What is pending is no longer known: commit first, or flush the map.
+    #[must_use]
+    #[inline]
+    pub fn into_inner(self) -> MmapMut {
+        self.map
+    }
+}
+
+/// Flushes the ranges in groups. The one place where it is decided how many calls that takes.
+fn commit<const N: usize>(
+    map: &MmapRaw,
+    ranges: &DirtyRanges<N>,
+    gap: usize,
+) -> Result<Commit, Error> {
+    let mut done = Commit {
+        ranges: ranges.len(),
+        ..Commit::default()
+    };
+    if ranges.is_empty() {
+        return Ok(done);
+    }
+    let mut rest = ranges.iter().peekable();
+    while let Some(mut group) = rest.next() {
+        while let Some(next) = rest.next_if(|next| next.offset().saturating_sub(group.end()) <= gap)
+        {
+            group = group.up_to(next);
+        }
+        map.flush_around(group)?;
+        done.calls = done.calls.saturating_add(1);
+    }
+    done.pages = pages(map, ranges);
+    Ok(done)
+}
+
+/// Makes the ranges' pages dirty again, flushes them, and forgets that a flush failed.
+fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commit, Error> {
+    let Some(hull) = ranges.hull() else {
+        // The flush that failed was not of a range that is known here.
+        if map.failed().is_some() {
+            map.retry_flush()?;
+        }
+        return Ok(Commit::default());
+    };
+    if map.failed().is_some() {
+        for span in ranges.iter() {
+            map.dirty_again(span, true)?;
+        }
+    }
+    map.flush_again(hull)?;
+    Ok(Commit {
+        ranges: ranges.len(),
+        pages: pages(map, ranges),
+        calls: 1,
+    })
+}
+
+fn pages<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> usize {
+    let page = map.page_size();
+    let runs = ranges.pages_from(page, map.head());
+    runs.fold(0, |sum, run: Span| {
+        // Whole pages: the shift leaves nothing out.
+        sum.saturating_add(run.len().wrapping_shr(u32::from(page.bits())))
+    })
+}
+
+impl<const N: usize> Deref for Tracked<N> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl<const N: usize> AsRef<[u8]> for Tracked<N> {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl<const N: usize> fmt::Debug for Tracked<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracked")
+            .field("map", &self.map)
+            .field("pending", &self.dirty)
+            .finish()
+    }
+}

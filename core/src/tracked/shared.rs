@@ -1,0 +1,233 @@
+//! [`SharedTracked`]: the same for several threads and for contexts like an interrupt's.
+//!
+//! # Safety
+//!
+//! The map's bytes are copied from and to only inside a critical section, of which there is one at a time, and
+//! no slice of them is handed out while the value lives. The flush reads them in the kernel.
+
+#![allow(unsafe_code, reason = "two copies, inside the critical section")]
+
+use core::cell::RefCell;
+use core::fmt;
+
+use critical_section::Mutex;
+
+use super::turn::Turn;
+use super::{Commit, commit, retry};
+use crate::sys::Errno;
+use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
+
+/// Bytes that are copied in one critical section: so long may an interrupt wait.
+const COPIED_AT_ONCE: usize = 256;
+
+/// [`Tracked`](crate::Tracked) through `&self`: several threads, and contexts like an interrupt's, write;
+/// one thread at a time commits.
+///
+/// A write copies its bytes and remembers their range inside a critical section, at most 256 bytes in each. What
+/// that is, the final binary chooses: feature `std` of the crate critical-section, a board's own, or this
+/// crate's feature `critical-section-linux`. No system call is made inside, and no commit keeps a write from
+/// going on. A write that comes while a commit runs is in that commit, or pending afterwards.
+///
+/// # Examples
+///
+/// ```
+/// use rawmap_core::{MmapMut, SharedTracked};
+///
+/// # #[cfg(feature = "critical-section-linux")] {
+/// let state = SharedTracked::<8>::new(MmapMut::map_anon(8192)?);
+/// state.write(100, b"from any thread")?;
+/// assert_eq!(state.commit()?.ranges, 1);
+/// # }
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+pub struct SharedTracked<const N: usize> {
+    map: MmapMut,
+    ranges: Mutex<RefCell<Ranges<N>>>,
+    /// Held by the thread that commits.
+    commit: Turn,
+}
+
+struct Ranges<const N: usize> {
+    dirty: DirtyRanges<N>,
+    /// Of the commit that runs, until it is on the medium.
+    in_flight: DirtyRanges<N>,
+}
+
+impl<const N: usize> SharedTracked<N> {
+    /// Takes a map of which nothing is pending.
+    #[must_use]
+    pub const fn new(map: MmapMut) -> Self {
+        Self {
+            map,
+            ranges: Mutex::new(RefCell::new(Ranges {
+                dirty: DirtyRanges::new(),
+                in_flight: DirtyRanges::new(),
+            })),
+            commit: Turn::new(),
+        }
+    }
+
+    /// Copies bytes into the map, and remembers where.
+    ///
+    /// Up to 256 bytes are seen by [`read`](Self::read) and by other writers all at once; longer ones in
+    /// pieces of 256. A commit may have the first pieces only, and the others are then pending.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the bytes would end past the map; none was written.
+    /// - [`Error::Busy`]: the critical section let this in although one was running: a signal handler, with an
+    ///   implementation that does not keep signals out. The pieces before were written.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        let whole = Span::new(offset, bytes.len(), self.map.len())?;
+        let mut offset = whole.offset();
+        for piece in bytes.chunks(COPIED_AT_ONCE) {
+            let span = Span::new(offset, piece.len(), self.map.len())?;
+            self.with(|ranges| {
+                let to = self.raw().as_mut_ptr().wrapping_add(span.offset());
+                // SAFETY: a span of the map, which is writable; inside the critical section nobody else
+                // copies, and nobody has a slice. `piece` is not of this map, which lends none.
+                unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
+                ranges.dirty.mark(span);
+            })?;
+            offset = span.end();
+        }
+        Ok(())
+    }
+
+    /// Copies bytes out of the map, in pieces as [`write`](Self::write) copies them in.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was copied.
+    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        let whole = Span::new(offset, bytes.len(), self.map.len())?;
+        let mut offset = whole.offset();
+        for piece in bytes.chunks_mut(COPIED_AT_ONCE) {
+            let span = Span::new(offset, piece.len(), self.map.len())?;
+            self.with(|_| {
+                let from = self.raw().as_ptr().wrapping_add(span.offset());
+                // SAFETY: as in `write`.
+                unsafe { from.copy_to_nonoverlapping(piece.as_mut_ptr(), piece.len()) };
+            })?;
+            offset = span.end();
+        }
+        Ok(())
+    }
+
+    /// Writes all bytes that are pending when it begins to the medium, and waits; see
+    /// [`Tracked::commit`](crate::Tracked::commit).
+    ///
+    /// While another thread commits, this waits for its turn. Not for interrupt-like contexts.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: write-back failed, now or in an earlier commit. All ranges stay pending, and every
+    ///   commit fails until [`retry`](Self::retry) succeeds.
+    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    pub fn commit(&self) -> Result<Commit, Error> {
+        self.commit_with(usize::MAX)
+    }
+
+    /// Like [`commit`](Self::commit), but ranges that are more than `gap` bytes apart are committed apart; see
+    /// [`Tracked::commit_with`](crate::Tracked::commit_with).
+    ///
+    /// # Errors
+    ///
+    /// - As for [`commit`](Self::commit).
+    pub fn commit_with(&self, gap: usize) -> Result<Commit, Error> {
+        self.in_turn(|map, ranges| {
+            map.check_not_failed()?;
+            commit(map, ranges, gap)
+        })
+    }
+
+    /// Commits once more after a commit failed; see [`Tracked::retry`](crate::Tracked::retry).
+    ///
+    /// # Errors
+    ///
+    /// - As for [`Tracked::retry`](crate::Tracked::retry).
+    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    pub fn retry(&self) -> Result<Commit, Error> {
+        self.in_turn(retry)
+    }
+
+    /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
+    #[must_use]
+    pub fn failed(&self) -> Option<Errno> {
+        self.raw().failed()
+    }
+
+    /// Tells whether bytes were written that no commit has stored yet.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        // If nobody can say so, there may be.
+        self.with(|ranges| !ranges.dirty.is_empty() || !ranges.in_flight.is_empty())
+            .unwrap_or(true)
+    }
+
+    /// Gives the length of the map in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.raw().len()
+    }
+
+    /// Tells whether the length is 0.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.raw().is_empty()
+    }
+
+    /// Gives the map back. What is pending is no longer known: commit first, or flush the map.
+    #[must_use]
+    pub fn into_inner(self) -> MmapMut {
+        self.map
+    }
+
+    const fn raw(&self) -> &MmapRaw {
+        self.map.as_raw()
+    }
+
+    /// Runs something inside a critical section.
+    fn with<R>(&self, body: impl FnOnce(&mut Ranges<N>) -> R) -> Result<R, Error> {
+        critical_section::with(|cs| match self.ranges.borrow(cs).try_borrow_mut() {
+            Ok(mut ranges) => Ok(body(&mut ranges)),
+            Err(_) => Err(Error::Busy),
+        })
+    }
+
+    /// Takes what is pending, stores it in the way that is given, outside of any critical section, and puts
+    /// it back if that fails.
+    fn in_turn(
+        &self,
+        store: impl FnOnce(&MmapRaw, &DirtyRanges<N>) -> Result<Commit, Error>,
+    ) -> Result<Commit, Error> {
+        self.commit.take();
+        let taken = self.with(|ranges| {
+            core::mem::swap(&mut ranges.dirty, &mut ranges.in_flight);
+            ranges.in_flight.clone()
+        });
+        let result = taken.and_then(|taken| {
+            let result = store(self.raw(), &taken);
+            self.with(|ranges| {
+                if result.is_err() {
+                    for span in ranges.in_flight.iter() {
+                        ranges.dirty.mark(span);
+                    }
+                }
+                ranges.in_flight.clear();
+            })?;
+            result
+        });
+        self.commit.give();
+        result
+    }
+}
+
+impl<const N: usize> fmt::Debug for SharedTracked<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedTracked")
+            .field("map", &self.map)
+            .finish_non_exhaustive()
+    }
+}
