@@ -11,7 +11,8 @@
 
 use super::*;
 
-const BYTES: usize = 256;
+// Miri is slow.
+const BYTES: usize = if cfg!(miri) { 64 } else { 256 };
 
 /// A generator of Marsaglia's kind: the tests need no quality, and no crate in a `no_std` library.
 struct Random(u32);
@@ -123,13 +124,12 @@ fn check_all<I: Iterator<Item = (usize, usize)>>(marks: impl Fn() -> I) {
 
 #[test]
 fn random_marks_are_never_forgotten() {
-    // Miri is slow.
     let rounds: u32 = if cfg!(miri) { 1 } else { 20 };
     for seed in 1..=rounds {
         for longest in [1, 4, 40] {
             check_all(|| {
                 let mut random = Random(seed.wrapping_mul(2_654_435_769));
-                (0..60).map(move |_| {
+                (0..if cfg!(miri) { 20 } else { 60 }).map(move |_| {
                     let offset = random.below(BYTES);
                     (offset, random.below(longest + 1).min(BYTES - offset))
                 })
@@ -139,8 +139,9 @@ fn random_marks_are_never_forgotten() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow")]
 fn orders_that_are_hard_are_never_forgotten() {
-    let step = if cfg!(miri) { 16 } else { 4 };
+    let step = 4;
     let up = || (0..BYTES).step_by(step);
     check_all(|| up().map(|i| (i, 1)));
     check_all(|| up().rev().map(|i| (i, 1)));

@@ -258,11 +258,18 @@ impl MmapRaw {
             .cast_unsigned()
             .wrapping_shl(ERRNO_SHIFT)
             & FAILED;
+        let order = Ordering::Relaxed;
+        let mut sync = self.sync.load(order);
         // The first failure stays: two error numbers in one place are none.
-        let first = |sync| (sync & FAILED == 0).then_some(sync | failed);
-        let _ = self
-            .sync
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, first);
+        while sync & FAILED == 0 {
+            match self
+                .sync
+                .compare_exchange_weak(sync, sync | failed, order, order)
+            {
+                Ok(_) => break,
+                Err(now) => sync = now,
+            }
+        }
         Error::Sys { call, errno }
     }
 
