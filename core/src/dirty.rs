@@ -31,8 +31,10 @@ use crate::{PageSize, Span};
 #[derive(Clone)]
 pub struct DirtyRanges<const N: usize> {
     // Invariant: no range is empty, each ends before the next begins, with at least one byte between
-    // them, and every byte that was marked since the last `clear` is in one.
+    // them, and every byte that was marked since the last `clear` is in one. The first and the last byte of
+    // each were marked; so were those between, while `exact` holds.
     ranges: Vec<Span, N>,
+    exact: bool,
 }
 
 impl<const N: usize> DirtyRanges<N> {
@@ -43,7 +45,10 @@ impl<const N: usize> DirtyRanges<N> {
     #[inline]
     pub const fn new() -> Self {
         let () = Self::HAS_A_PLACE;
-        Self { ranges: Vec::new() }
+        Self {
+            ranges: Vec::new(),
+            exact: true,
+        }
     }
 
     /// Remembers that these bytes were changed.
@@ -108,6 +113,7 @@ impl<const N: usize> DirtyRanges<N> {
     /// neighbours, the nearest two become one.
     #[cold]
     fn insert_into_full(&mut self, at: usize, span: Span) {
+        self.exact = false;
         let gap = |left: &Span, right: &Span| right.offset().saturating_sub(left.end());
         let before = at.checked_sub(1);
         let to_left = before.and_then(|before| Some(gap(self.ranges.get(before)?, &span)));
@@ -149,6 +155,19 @@ impl<const N: usize> DirtyRanges<N> {
             }
             self.remove(right, right.saturating_add(1));
         }
+    }
+
+    /// Remembers what another table does, too.
+    pub fn merge(&mut self, other: &Self) {
+        other.iter().for_each(|span| self.mark(span));
+        self.exact &= other.exact;
+    }
+
+    /// Tells whether the ranges hold no byte that was not marked: no two were made one for want of a place.
+    #[must_use]
+    #[inline]
+    pub const fn is_exact(&self) -> bool {
+        self.exact
     }
 
     /// Gives the ranges, in rising order.
@@ -227,6 +246,7 @@ impl<const N: usize> DirtyRanges<N> {
     #[inline]
     pub fn clear(&mut self) {
         self.ranges.clear();
+        self.exact = true;
     }
 }
 

@@ -118,6 +118,19 @@ impl Span {
         }
     }
 
+    /// The first byte and the last, of a span that holds one.
+    pub(crate) const fn ends(self) -> [Self; 2] {
+        let first = Self {
+            offset: self.offset,
+            end: self.offset.saturating_add(1),
+        };
+        let last = Self {
+            offset: self.end.saturating_sub(1),
+            end: self.end,
+        };
+        [first, last]
+    }
+
     /// The same bytes, counted from `head` bytes earlier on. Their end must fit in a `usize`.
     pub(crate) const fn shifted(self, head: usize) -> Self {
         Self {

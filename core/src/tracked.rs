@@ -141,7 +141,8 @@ impl<const N: usize> Tracked<N> {
     /// [`commit`](Self::commit).
     ///
     /// Do not wait long: a page that the kernel takes for clean can be dropped when memory is short. If
-    /// such a page is missing, this says so.
+    /// such a page is missing, this says so. It cannot know of pages between ranges that were joined for
+    /// want of a place in the table, and of pages that were read again meanwhile.
     ///
     /// # Errors
     ///
@@ -249,8 +250,13 @@ fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commi
         return Ok(Commit::default());
     };
     if map.failed().is_some() {
+        map.collect_old_error(hull);
         for span in ranges.iter() {
-            map.dirty_again(span, true)?;
+            // What lies between the ends of ranges that were joined may never have been touched.
+            for end in span.ends() {
+                map.dirty_again(end, true)?;
+            }
+            map.dirty_again(span, ranges.is_exact())?;
         }
     }
     map.flush_again(hull)?;

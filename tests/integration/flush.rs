@@ -43,7 +43,7 @@ fn every_range_inside_the_map_is_flushed_and_no_other() {
 }
 
 /// What cachestat(2) says about a range of a file: pages that are dirty, or on their way out.
-fn dirty_pages(file: &std::fs::File, offset: u64, len: u64) -> Option<u64> {
+pub(crate) fn dirty_pages(file: &std::fs::File, offset: u64, len: u64) -> Option<u64> {
     #[repr(C)]
     #[derive(Default)]
     struct CacheStat {

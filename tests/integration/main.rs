@@ -2,6 +2,7 @@
 
 mod advise;
 mod compat;
+mod failing;
 mod fixes;
 mod flush;
 mod kinds;
@@ -12,9 +13,12 @@ mod options;
 mod page_math;
 mod page_size;
 mod protect;
+mod reach;
 mod recorder;
 mod remap;
 mod surface;
+mod tracked;
+mod writeback;
 
 use std::fs::File;
 use std::io::Write as _;

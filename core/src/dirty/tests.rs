@@ -71,10 +71,16 @@ fn join_nearest(bits: &mut [bool; BYTES], places: usize) {
 fn check<const N: usize>(marks: impl Iterator<Item = (usize, usize)>) {
     let mut dirty = DirtyRanges::<N>::new();
     let mut model = [false; BYTES];
+    let mut marked_ever = [false; BYTES];
     for (turn, (offset, len)) in marks.enumerate() {
         dirty.mark(span(offset, len));
         model[offset..offset + len].fill(true);
+        marked_ever[offset..offset + len].fill(true);
         let before = bitmap(&dirty);
+        assert!(!dirty.is_exact() || before == marked_ever, "{dirty:?}");
+        for range in dirty.iter() {
+            assert!(marked_ever[range.offset()] && marked_ever[range.end() - 1]);
+        }
         // No byte is forgotten, and none is added that need not be.
         for (i, marked) in model.iter().enumerate() {
             assert!(!marked || before[i], "byte {i} was forgotten: {dirty:?}");
@@ -94,12 +100,12 @@ fn check<const N: usize>(marks: impl Iterator<Item = (usize, usize)>) {
                 return;
             };
             for head in [0, page.get() - 1] {
-                let mut want = [false; 2 * BYTES];
+                let mut want = [false; BYTES + 256];
                 for i in (0..BYTES).filter(|i| model[*i]) {
                     let start = page.floor(i + head);
                     want[start..start + page.get()].fill(true);
                 }
-                let mut found = [false; 2 * BYTES];
+                let mut found = [false; BYTES + 256];
                 let mut last_end = None;
                 for pages in dirty.pages_from(page, head) {
                     assert!(last_end.is_none_or(|end| end < pages.offset()));
@@ -115,18 +121,20 @@ fn check<const N: usize>(marks: impl Iterator<Item = (usize, usize)>) {
 }
 
 fn check_all<I: Iterator<Item = (usize, usize)>>(marks: impl Fn() -> I) {
-    check::<1>(marks());
     check::<2>(marks());
-    check::<3>(marks());
-    check::<7>(marks());
-    check::<64>(marks());
+    if cfg!(not(miri)) {
+        check::<1>(marks());
+        check::<3>(marks());
+        check::<7>(marks());
+        check::<64>(marks());
+    }
 }
 
 #[test]
 fn random_marks_are_never_forgotten() {
-    let rounds: u32 = if cfg!(miri) { 1 } else { 20 };
+    let rounds: u32 = if cfg!(miri) { 1 } else { 2 };
     for seed in 1..=rounds {
-        for longest in [1, 4, 40] {
+        for longest in if cfg!(miri) { 4..5 } else { 1..40 } {
             check_all(|| {
                 let mut random = Random(seed.wrapping_mul(2_654_435_769));
                 (0..if cfg!(miri) { 20 } else { 60 }).map(move |_| {

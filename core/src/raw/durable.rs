@@ -48,8 +48,7 @@ impl MmapRaw {
     /// In both cases the map stays as it is, failed.
     #[cold]
     pub fn retry_flush(&self) -> Result<(), Error> {
-        self.dirty_again(Span::whole(self.len), false)?;
-        self.flush_again(Span::whole(self.len))
+        self.retry_span(Span::whole(self.len))
     }
 
     /// Like [`retry_flush`](Self::retry_flush), for `len` bytes at `offset`: the caller knows that
@@ -62,9 +61,7 @@ impl MmapRaw {
     /// - As for [`retry_flush`](Self::retry_flush).
     #[cold]
     pub fn retry_flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        let span = Span::new(offset, len, self.len)?;
-        self.dirty_again(span, false)?;
-        self.flush_again(span)
+        self.retry_span(Span::new(offset, len, self.len)?)
     }
 
     /// Gives the error number of the flush that failed, until a
@@ -273,6 +270,20 @@ impl MmapRaw {
         Error::Sys { call, errno }
     }
 
+    fn retry_span(&self, span: Span) -> Result<(), Error> {
+        self.collect_old_error(span);
+        self.dirty_again(span, false)?;
+        self.flush_again(span)
+    }
+
+    /// A retry must not fail for what went wrong before it: the kernel may have tried again by itself, or
+    /// try right now, and keeps that error for the next who asks. Whatever it was about is made dirty next.
+    pub(crate) fn collect_old_error(&self, span: Span) {
+        if !span.is_empty() {
+            let _ = self.msync(span, MsyncFlags::SYNC);
+        }
+    }
+
     /// The second half of a retry: stores the span, and forgets the failure if that went well.
     pub(crate) fn flush_again(&self, span: Span) -> Result<(), Error> {
         if !span.is_empty() {
@@ -282,8 +293,8 @@ impl MmapRaw {
         Ok(())
     }
 
-    /// The first half of a retry: makes those pages of a span dirty that are in memory. A page that is
-    /// not cannot hold bytes that the medium lacks; if it should, it is [`Error::Lost`].
+    /// The first half: makes those pages of a span dirty that are in memory. A page that is
+    /// not cannot hold bytes that the medium lacks; where it should, that is [`Error::Lost`].
     pub(crate) fn dirty_again(&self, span: Span, should_be_there: bool) -> Result<(), Error> {
         let (mut start, end, page) = self.kernel_pages(span);
         let step = page.get();

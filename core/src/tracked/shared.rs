@@ -211,9 +211,7 @@ impl<const N: usize> SharedTracked<N> {
             let result = store(self.raw(), &taken);
             self.with(|ranges| {
                 if result.is_err() {
-                    for span in ranges.in_flight.iter() {
-                        ranges.dirty.mark(span);
-                    }
+                    ranges.dirty.merge(&ranges.in_flight);
                 }
                 ranges.in_flight.clear();
             })?;

@@ -1,0 +1,249 @@
+//! A device that fails: what flush and commit say, and what is on the medium in the end.
+
+use std::os::fd::AsRawFd as _;
+
+use rawmap::{MmapMut, MmapOptions, SharedTracked, Tracked};
+use rawmap_core::{Error, UncheckedAdvice};
+use rawmap_tests::disk::{FailingDisk, On};
+use rawmap_tests::skip;
+
+/// Runs the test on the device itself and on ext4.
+fn on_failing_disks(name: &str, test: impl Fn(&FailingDisk, On)) {
+    for on in [On::Device, On::Ext4] {
+        match FailingDisk::new(on) {
+            Ok(disk) => {
+                eprintln!("on {on:?}");
+                test(&disk, on);
+            }
+            Err(reason) => return skip(name, &reason),
+        }
+    }
+}
+
+fn map(disk: &FailingDisk) -> MmapMut {
+    // SAFETY: nobody else uses the disk.
+    unsafe {
+        MmapOptions::new()
+            .len(FailingDisk::FILE_LEN)
+            .map_mut(&disk.file)
+    }
+    .unwrap()
+}
+
+fn failed(error: std::io::Error) {
+    // tmpfs says ENOSPC to the loop device. That hands it on; before Linux 6.7 it made EIO of it.
+    let failures = [libc::EIO, libc::ENOSPC].map(Some);
+    assert!(failures.contains(&error.raw_os_error()), "{error}");
+}
+
+#[test]
+fn a_failed_flush_stays_failed_until_the_bytes_are_on_the_medium() {
+    const NAME: &str = "failing::a_failed_flush_stays_failed_until_the_bytes_are_on_the_medium";
+    on_failing_disks(NAME, |disk, on| {
+        let mut map = map(disk);
+        disk.fail();
+        map[9000..9005].copy_from_slice(b"bytes");
+        failed(map.flush_range(9000, 5).unwrap_err());
+        for _ in 0..3 {
+            failed(map.flush_range(9000, 5).unwrap_err());
+            failed(map.flush().unwrap_err());
+            // Also where nothing was changed.
+            failed(map.flush_range(500_000, 1).unwrap_err());
+            failed(map.flush_all(&disk.file).unwrap_err());
+        }
+        failed(map.failed().unwrap());
+        // A retry on a device that still fails changes nothing.
+        failed(map.retry_flush().unwrap_err());
+        failed(map.flush().unwrap_err());
+        // Ranges are still checked, and no bytes are still none.
+        assert!(map.flush_range(usize::MAX, 2).is_err());
+        map.flush_range(7, 0).unwrap();
+
+        disk.recover();
+        failed(map.flush().unwrap_err());
+        assert_eq!(disk.medium(9000, 5), [0; 5], "{on:?}");
+        map.retry_flush().unwrap();
+        assert_eq!(disk.medium(9000, 5), b"bytes", "{on:?}");
+        assert!(map.failed().is_none());
+        map.flush().unwrap();
+        assert_eq!(&map[9000..9005], b"bytes");
+    });
+}
+
+/// The control: plain msync, asked again, says that all is well.
+#[test]
+fn plain_msync_loses_the_bytes() {
+    const NAME: &str = "failing::plain_msync_loses_the_bytes";
+    on_failing_disks(NAME, |disk, on| {
+        // SAFETY: nobody else uses the disk.
+        let mut map = unsafe {
+            memmap2::MmapOptions::new()
+                .len(FailingDisk::FILE_LEN)
+                .map_mut(&disk.file)
+        }
+        .unwrap();
+        disk.fail();
+        map[9000..9005].copy_from_slice(b"bytes");
+        failed(map.flush_range(9000, 5).unwrap_err());
+        // Still failing, and yet:
+        map.flush().unwrap();
+        disk.recover();
+        map.flush().unwrap();
+        assert_eq!(
+            disk.medium(9000, 5),
+            [0; 5],
+            "not lost on {on:?}: no control"
+        );
+    });
+}
+
+#[test]
+fn a_commit_keeps_its_ranges_until_they_are_on_the_medium() {
+    const NAME: &str = "failing::a_commit_keeps_its_ranges_until_they_are_on_the_medium";
+    on_failing_disks(NAME, |disk, on| {
+        let mut tracked = Tracked::<4>::new(map(disk));
+        disk.fail();
+        tracked.write(20_000, b"one").unwrap();
+        tracked.edit(600_000, 3).unwrap().copy_from_slice(b"two");
+        failed(tracked.commit().unwrap_err());
+        failed(tracked.commit().unwrap_err());
+        failed(tracked.commit_with(0).unwrap_err());
+        // What is written now waits, too.
+        tracked.write(30_000, b"three").unwrap();
+        failed(tracked.retry().unwrap_err());
+        assert_eq!((tracked.pending().len(), tracked.pending_bytes()), (3, 11));
+
+        disk.recover();
+        failed(tracked.commit().unwrap_err());
+        let done = tracked.retry().unwrap();
+        assert_eq!((done.ranges, done.pages, done.calls), (3, 3, 1));
+        for (offset, bytes) in [(20_000, &b"one"[..]), (600_000, b"two"), (30_000, b"three")] {
+            assert_eq!(disk.medium(offset, bytes.len()), bytes, "{on:?}");
+        }
+        assert!(!tracked.is_dirty() && tracked.failed().is_none());
+        assert_eq!(tracked.commit().unwrap().calls, 0);
+    });
+}
+
+/// The kernel may drop a page that it takes for clean. A retry must not call that stored.
+#[test]
+fn bytes_that_the_kernel_dropped_are_reported() {
+    const NAME: &str = "failing::bytes_that_the_kernel_dropped_are_reported";
+    on_failing_disks(NAME, |disk, on| {
+        let mut tracked = Tracked::<4>::new(map(disk));
+        disk.fail();
+        tracked.write(20_000, b"gone").unwrap();
+        tracked.write(600_000, b"here").unwrap();
+        failed(tracked.commit().unwrap_err());
+        let core = rawmap_core::Tracked::from(tracked);
+        // What memory pressure does: pages leave the map, and then the page cache. All of them here: a folio
+        // that is in use somewhere stays.
+        // SAFETY: no slice lives.
+        unsafe { core.as_map().unchecked_advise(UncheckedAdvice::DontNeed) }.unwrap();
+        let fd = disk.file.as_raw_fd();
+        // SAFETY: changes no memory of this process.
+        let dropped = unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED) };
+        assert_eq!(dropped, 0);
+        disk.recover();
+        let mut core = core;
+        assert_eq!(core.retry(), Err(Error::Lost { offset: 20_000 }), "{on:?}");
+        assert_eq!(core.pending().len(), 2);
+        core.write(20_000, b"back").unwrap();
+        core.write(600_000, b"here").unwrap();
+        assert_eq!(core.retry().unwrap().ranges, 2);
+        assert_eq!(disk.medium(20_000, 4), b"back");
+        assert_eq!(disk.medium(600_000, 4), b"here");
+    });
+}
+
+#[test]
+fn a_shared_commit_keeps_its_ranges_too() {
+    const NAME: &str = "failing::a_shared_commit_keeps_its_ranges_too";
+    on_failing_disks(NAME, |disk, on| {
+        let tracked = SharedTracked::<2>::new(map(disk));
+        disk.fail();
+        tracked.write(20_000, b"one").unwrap();
+        failed(tracked.commit().unwrap_err());
+        tracked.write(600_000, b"two").unwrap();
+        tracked.write(300_000, b"three").unwrap();
+        failed(tracked.commit().unwrap_err());
+        failed(tracked.retry().unwrap_err());
+        disk.recover();
+        failed(tracked.commit().unwrap_err());
+        assert!(tracked.is_dirty());
+        tracked.retry().unwrap();
+        for (offset, bytes) in [
+            (20_000, &b"one"[..]),
+            (600_000, b"two"),
+            (300_000, b"three"),
+        ] {
+            assert_eq!(disk.medium(offset, bytes.len()), bytes, "{on:?}");
+        }
+        assert!(!tracked.is_dirty() && tracked.failed().is_none());
+        assert_eq!(tracked.commit().unwrap().calls, 0);
+    });
+}
+
+/// A map that keeps its file and is split flushes by another call. Its failure counts as much.
+#[test]
+fn a_failed_fdatasync_is_remembered() {
+    const NAME: &str = "failing::a_failed_fdatasync_is_remembered";
+    on_failing_disks(NAME, |disk, on| {
+        let map = MmapOptions::new()
+            .len(FailingDisk::FILE_LEN)
+            .keep_file()
+            .map_raw(&disk.file)
+            .unwrap();
+        map.advise_range(rawmap::Advice::Random, 0, 8192).unwrap();
+        let map = rawmap_core::MmapRaw::from(map);
+        disk.fail();
+        crate::store(&map, 9000, b"bytes");
+        map.flush_async().unwrap();
+        for _ in 0..2 {
+            failed(map.flush().unwrap_err().into());
+        }
+        disk.recover();
+        map.retry_flush_range(9000, 5).unwrap();
+        assert_eq!(disk.medium(9000, 5), b"bytes", "{on:?}");
+        map.flush().unwrap();
+    });
+}
+
+/// The read-modify-write of a retry loses no store that another thread makes.
+#[test]
+fn a_retry_changes_no_byte_beside_other_writers() {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    let pages = 16;
+    let map = MmapOptions::new()
+        .map_raw(&crate::file_of(pages * 4096))
+        .unwrap();
+    let stop = AtomicBool::new(false);
+    let word = |page: u64| {
+        // The word that the retry uses: the first of each page.
+        let address = map.as_mut_ptr().wrapping_add(page as usize * 4096).cast();
+        // SAFETY: aligned, in the map, and all use it atomically.
+        unsafe { AtomicU32::from_ptr(address) }
+    };
+    let added = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut added = 0;
+            while !stop.load(Ordering::Relaxed) {
+                for page in 0..pages {
+                    word(page).fetch_add(1, Ordering::Relaxed);
+                }
+                added += 1;
+            }
+            added
+        });
+        for _ in 0..50 {
+            map.retry_flush().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(added > 0);
+    for page in 0..pages {
+        assert_eq!(word(page).load(Ordering::Relaxed), added);
+    }
+}

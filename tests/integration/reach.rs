@@ -1,0 +1,222 @@
+//! Asked beforehand: prefault, reserve, grow. A question never raises a signal.
+
+use std::fs::File;
+
+use rawmap_core::{
+    Advice, Errno, Error, MmapMut, MmapOptions, MmapRaw, RemapOptions, page_size, reserve,
+};
+use rawmap_tests::disk::SmallDisk;
+use rawmap_tests::skip;
+
+use crate::{file_of, file_with, pattern, store};
+
+#[test]
+fn prefault_tells_where_a_shorter_file_ends() {
+    let page = page_size().unwrap().get();
+    for in_page in [0, 1, page - 1] {
+        let file = file_of((8 * page) as u64);
+        let map = MmapOptions::new()
+            .offset(in_page as u64)
+            .map_raw(&file)
+            .unwrap();
+        map.prefault_read(0, map.len()).unwrap();
+        map.prefault_write(0, map.len()).unwrap();
+        // The last page that the file still has a byte of is whole, and those behind it are gone.
+        file.set_len((3 * page + 1) as u64).unwrap();
+        let end = 4 * page - in_page;
+        let gone = |offset: usize| {
+            let offset = offset as u64;
+            Err(Error::Unreachable { offset })
+        };
+        for touch in [MmapRaw::prefault_read, MmapRaw::prefault_write] {
+            assert_eq!(touch(&map, 0, map.len()), gone(end), "{in_page}");
+            assert_eq!(touch(&map, 0, end), Ok(()));
+            assert_eq!(touch(&map, end - 1, 1), Ok(()));
+            assert_eq!(touch(&map, end - 1, 2), gone(end));
+            assert_eq!(touch(&map, end + 5, 1), gone(end + 5));
+            assert_eq!(touch(&map, map.len(), 0), Ok(()));
+            assert!(touch(&map, 1, map.len()).unwrap_err().is_range());
+            assert!(touch(&map, usize::MAX, 1).unwrap_err().is_range());
+        }
+    }
+}
+
+#[test]
+fn prefault_changes_no_byte() {
+    let bytes = pattern(50_000);
+    let file = file_with(&bytes);
+    let map = MmapOptions::new().offset(7).map_raw(&file).unwrap();
+    map.prefault_read(0, map.len()).unwrap();
+    map.prefault_write(1000, 40_000).unwrap();
+    assert_eq!(crate::bytes_of(&map), bytes[7..]);
+    map.flush().unwrap();
+    // A map that cannot be written says so.
+    let read_only = MmapOptions::new().map_raw_read_only(&file).unwrap();
+    read_only.prefault_read(0, read_only.len()).unwrap();
+    assert!(read_only.prefault_write(0, 1).is_err());
+    // Memory can be reached.
+    let memory = MmapRaw::from(MmapMut::map_anon(100_000).unwrap());
+    memory.prefault_write(50_000, 50_000).unwrap();
+}
+
+#[test]
+fn a_full_disk_is_an_error_beforehand() {
+    let disk = match SmallDisk::of(1 << 20) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("reach::a_full_disk_is_an_error_beforehand", &reason),
+    };
+    let create = |name| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        options.open(disk.path().join(name)).unwrap()
+    };
+    let file = create("file");
+    file.set_len(200_000).unwrap();
+    let map = MmapRaw::map_raw(&file).unwrap();
+    store(&map, 0, b"first");
+    disk.fill();
+
+    // The first page is there, and the store to the next would be a SIGBUS.
+    map.prefault_write(0, 4096).unwrap();
+    let page = page_size().unwrap().get() as u64;
+    let full = Err(Error::Unreachable { offset: page });
+    assert_eq!(map.prefault_write(0, 200_000), full);
+    let none = reserve(&file, 0, 200_000).unwrap_err();
+    let (offset, len, errno) = (0, 200_000, Errno::NOSPC);
+    assert_eq!(none, Error::NoSpace { offset, len, errno });
+    let none = std::io::Error::from(none);
+    assert_eq!(none.kind(), std::io::ErrorKind::StorageFull);
+
+    // To grow fails, and leaves file and map as they were.
+    let mut map = map;
+    let refused = map.grow(&file, 500_000).unwrap_err();
+    assert!(
+        matches!(refused, Error::NoSpace { len: 300_000, .. }),
+        "{refused}"
+    );
+    assert_eq!(
+        (file.metadata().unwrap().len(), map.len()),
+        (200_000, 200_000)
+    );
+
+    disk.make_room();
+    reserve(&file, 0, 200_000).unwrap();
+    map.grow(&file, 300_000).unwrap();
+    disk.fill();
+    // Every byte has its place.
+    store(&map, 199_999, &[7; 100_001]);
+    assert_eq!(&crate::bytes_of(&map)[..6], b"first\0");
+    assert_eq!(file.metadata().unwrap().len(), 300_000);
+}
+
+#[test]
+fn reserve_keeps_bytes_and_gives_length() {
+    let bytes = pattern(10_000);
+    let file = file_with(&bytes);
+    reserve(&file, 5_000, 2_000).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 10_000);
+    reserve(&file, 9_999, 20_001).unwrap();
+    reserve(&file, 70_000, 0).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 30_000);
+    let map = MmapRaw::map_raw(&file).unwrap();
+    let (old, new) = (crate::bytes_of(&map), bytes.len());
+    assert!(old[..new] == bytes && old[new..].iter().all(|byte| *byte == 0));
+    // Past the largest length, and a file that is not open for writing.
+    assert!(
+        reserve(&file, u64::MAX - 5, 3)
+            .unwrap_err()
+            .errno()
+            .is_some()
+    );
+    let read_only = File::open("/proc/self/exe").unwrap();
+    assert_eq!(
+        reserve(&read_only, 0, 1).unwrap_err().errno(),
+        Some(Errno::BADF)
+    );
+}
+
+#[test]
+fn a_map_grows_with_its_file() {
+    let bytes = pattern(10_000);
+    for offset in [0, 5, 4096, 9_999] {
+        let file = file_with(&bytes);
+        // SAFETY: nobody else uses the file.
+        let mut map = unsafe { MmapOptions::new().offset(offset).map_mut(&file) }.unwrap();
+        let old = map.to_vec();
+        for len in [10_001, 10_001, 9_000, 70_000, 3_000_000] {
+            map.grow(&file, len).unwrap();
+            let want = map.len() as u64 + offset;
+            assert_eq!(
+                file.metadata().unwrap().len(),
+                want.max(10_000),
+                "{offset} {len}"
+            );
+            assert!(map[..old.len()] == old && map[old.len()..].iter().all(|byte| *byte == 0));
+        }
+        assert_eq!(map.len(), 3_000_000);
+        map[2_999_999] = 1;
+        map.flush_range(2_999_999, 1).unwrap();
+        // Inside the file: the map grows alone.
+        let mut part = MmapOptions::new()
+            .offset(offset)
+            .len(10)
+            .map_raw(&file)
+            .unwrap();
+        part.grow(&file, 2_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 3_000_000 + offset);
+        assert_eq!(part.len(), 2_000);
+        part.flush().unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_grow_stays_as_it_was() {
+    let file = file_of(20_000);
+    let unchanged = |map: &MmapRaw| {
+        assert_eq!(
+            (file.metadata().unwrap().len(), map.len()),
+            (20_000, 20_000)
+        );
+        map.flush().unwrap();
+    };
+    // Too long for the address space, or for a file.
+    let mut map = MmapRaw::map_raw(&file).unwrap();
+    for len in [usize::MAX, usize::MAX / 2 + 1] {
+        assert!(matches!(map.grow(&file, len), Err(Error::TooLong { .. })));
+        unchanged(&map);
+    }
+    // More than any disk has. (Half of a 32-bit address space a disk may have, and a process too.)
+    if usize::BITS == 64 {
+        assert!(map.grow(&file, isize::MAX as usize - 70_000).is_err());
+        unchanged(&map);
+    }
+    // More than one VMA: mremap takes only one.
+    let mut split = MmapRaw::map_raw(&file).unwrap();
+    split.advise_range(Advice::Random, 0, 4096).unwrap();
+    // QEMU's user mode does it all the same, and then it has grown.
+    if split.grow(&file, 100_000).is_err() {
+        unchanged(&split);
+    } else {
+        assert_eq!(split.len(), 100_000);
+        file.set_len(20_000).unwrap();
+    }
+    // A descriptor that cannot extend the file.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let read_only = File::open(path).unwrap();
+    assert!(map.grow(&read_only, 50_000).is_err());
+    unchanged(&map);
+    // Memory has no file.
+    let mut memory = MmapOptions::new().len(20_000).map_anon_shared().unwrap();
+    assert_eq!(memory.grow(&file, 50_000), Err(Error::NoFile));
+    assert_eq!(memory.start_writeback(&file, 0, 10), Err(Error::NoFile));
+    assert_eq!(memory.file_offset(), Err(Error::NoFile));
+    unchanged(&memory);
+    // A remap, and then to grow from there.
+    // SAFETY: no pointer into the map is kept.
+    unsafe { map.remap(10_000, RemapOptions::new()) }.unwrap();
+    map.grow(&file, 15_000).unwrap();
+    assert_eq!(
+        (file.metadata().unwrap().len(), map.len()),
+        (20_000, 15_000)
+    );
+}

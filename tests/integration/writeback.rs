@@ -1,0 +1,264 @@
+//! Write-back that starts, maps that keep their file, small updates, and whole flushes of split maps.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, Tracked};
+use rawmap_tests::{emulator, hides_dirty_pages, skip};
+
+use crate::flush::dirty_pages;
+use crate::{file_of, test_dir};
+
+/// Tells why dirty pages cannot be counted here.
+fn cannot_count() -> Option<&'static str> {
+    if hides_dirty_pages(&test_dir()) {
+        return Some("this file system does not count dirty pages");
+    }
+    let none = dirty_pages(&file_of(1), 0, 1).is_none();
+    none.then_some("cachestat is not to be had here")
+}
+
+const LEN: usize = 4 << 20;
+
+fn dirty_map(keep: bool) -> (File, MmapRaw) {
+    let file = file_of(0);
+    rawmap::reserve(&file, 0, 2 * LEN as u64).unwrap();
+    file.sync_all().unwrap();
+    let mut options = MmapOptions::new();
+    options.offset(4097).len(LEN);
+    if keep {
+        options.keep_file();
+    }
+    let map = options.map_raw(&file).unwrap();
+    for page in 0..LEN / 4096 {
+        // SAFETY: inside the map, and nobody else uses it.
+        unsafe { map.as_mut_ptr().add(page * 4096).write_volatile(1) };
+    }
+    (file, map)
+}
+
+/// Dirty pages of the map, when all that was started is over.
+fn left(file: &File) -> u64 {
+    let start = Instant::now();
+    loop {
+        let left = dirty_pages(file, 0, 2 * LEN as u64).unwrap();
+        if left == 0 || start.elapsed() > Duration::from_secs(1) {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn write_back_starts() {
+    if let Some(reason) = cannot_count() {
+        return skip("writeback::write_back_starts", reason);
+    }
+    // The control: nothing starts. Unless the kernel's own time has just come, which is seldom.
+    let (file, map) = dirty_map(false);
+    map.flush_async().unwrap();
+    let nothing_started = left(&file) > 0;
+    let (file, map) = dirty_map(true);
+    map.flush_async().unwrap();
+    assert_eq!(left(&file), 0, "flush_async of a map that keeps its file");
+    let (file, map) = dirty_map(false);
+    map.start_writeback(&file, 0, LEN).unwrap();
+    assert_eq!(left(&file), 0, "start_writeback");
+    assert!(
+        nothing_started,
+        "msync(MS_ASYNC) starts write-back here: change the docs"
+    );
+    // A part: the rest stays, and offsets are those of the map.
+    let (file, map) = dirty_map(true);
+    let page = rawmap::page_size().unwrap().get();
+    let started = LEN / 2;
+    map.flush_async_range(0, started).unwrap();
+    let start = Instant::now();
+    while dirty_pages(&file, 4097, started as u64) != Some(0) {
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+    let tail = dirty_pages(&file, (4097 + started + page) as u64, LEN as u64).unwrap();
+    assert!(tail > 0, "the rest was started, too");
+}
+
+#[test]
+fn starting_write_back_checks_its_range() {
+    let (file, map) = dirty_map(true);
+    for (offset, len) in [(LEN, 1), (0, LEN + 1), (usize::MAX, 2)] {
+        assert!(map.start_writeback(&file, offset, len).is_err());
+        assert!(map.flush_async_range(offset, len).is_err());
+    }
+    map.start_writeback(&file, LEN, 0).unwrap();
+    map.flush_async_range(LEN, 0).unwrap();
+    // A pipe has no pages.
+    let (pipe, _other) = std::io::pipe().unwrap();
+    let refused = map.start_writeback(pipe.as_raw_fd(), 0, 1).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::ESPIPE));
+    map.flush_all(&file).unwrap();
+    assert!(map.flush_all(-1).is_err());
+}
+
+#[test]
+fn a_kept_file_is_closed_with_the_map_and_on_exec() {
+    let file = file_of(10_000);
+    let descriptors = || {
+        let of_file = |fd: &i32| {
+            // SAFETY: all zeros is a `stat`.
+            let (mut one, mut two): (libc::stat, libc::stat) = unsafe { std::mem::zeroed() };
+            // SAFETY: writes to the `stat`s.
+            let known = unsafe { libc::fstat(*fd, &mut one) == 0 };
+            // SAFETY: as above.
+            let known = known && unsafe { libc::fstat(file.as_raw_fd(), &mut two) == 0 };
+            known && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
+        };
+        (0..1000).filter(of_file).collect::<Vec<i32>>()
+    };
+    assert_eq!(descriptors().len(), 1);
+    let map = MmapOptions::new().keep_file().map_raw(&file).unwrap();
+    let plain = MmapRaw::map_raw(&file).unwrap();
+    let both = descriptors();
+    assert_eq!(both.len(), 2, "one for the map that keeps it");
+    for fd in &both {
+        // SAFETY: only reads a flag.
+        let flags = unsafe { libc::fcntl(*fd, libc::F_GETFD) };
+        assert_eq!(flags, libc::FD_CLOEXEC);
+    }
+    // Through the conversions, too.
+    let map: rawmap_core::MmapRaw = map.into();
+    assert_eq!(descriptors().len(), 2);
+    drop((map, plain));
+    assert_eq!(descriptors().len(), 1);
+    // SAFETY: nobody else uses the file.
+    let map = unsafe { MmapOptions::new().keep_file().map_mut(&file) }.unwrap();
+    let map = map.make_read_only().unwrap().make_mut().unwrap();
+    assert_eq!(descriptors().len(), 2);
+    drop(map);
+    // Nothing to keep.
+    drop(MmapOptions::new().len(5).keep_file().map_anon().unwrap());
+    assert_eq!(descriptors().len(), 1);
+}
+
+/// One store of 64 bytes in a file that is cached in large folios.
+#[test]
+fn scattered_updates_dirty_one_page() {
+    if let Some(reason) = cannot_count() {
+        return skip("writeback::scattered_updates_dirty_one_page", reason);
+    }
+    let page = rawmap::page_size().unwrap().get();
+    let dirtied = |scattered: bool, synced: bool| {
+        let mut file = file_of(0);
+        file.write_all(&vec![7; LEN]).unwrap();
+        if synced {
+            file.sync_all().unwrap();
+        }
+        let mut options = MmapOptions::new();
+        if scattered {
+            options.scattered();
+        }
+        // SAFETY: nobody else uses the file.
+        let mut map = unsafe { options.map_mut(&file) }.unwrap();
+        let before = dirty_pages(&file, 0, LEN as u64).unwrap();
+        map[LEN / 2 + 100..][..64].fill(8);
+        let dirty = dirty_pages(&file, 0, LEN as u64).unwrap() - before;
+        map.flush_range(LEN / 2 + 100, 64).unwrap();
+        assert_eq!((map[LEN / 2 + 99], map[LEN / 2 + 100]), (7, 8));
+        dirty
+    };
+    assert_eq!(dirtied(true, true), 1, "pages of {page} bytes");
+    assert_eq!(
+        dirtied(true, false),
+        1,
+        "and where the file was not stored yet"
+    );
+    // The control, on a file system with large folios: it may be one page here, never less.
+    assert!(dirtied(false, true) >= 1);
+}
+
+/// The calls of a child of this test, one per line.
+fn traced(name: &str, calls: &str) -> Result<String, String> {
+    if emulator().is_some() {
+        return Err("strace and the emulator do not mix".to_owned());
+    }
+    let log = tempfile::NamedTempFile::new_in(test_dir()).unwrap();
+    let done = Command::new("strace")
+        .args(["-f", "-e", &format!("trace={calls}"), "-o"])
+        .arg(log.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env("RAWMAP_TEST_CHILD", "1")
+        .output()
+        .map_err(|error| format!("strace: {error}"))?;
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stdout)
+    );
+    Ok(std::fs::read_to_string(log.path()).unwrap())
+}
+
+fn is_child() -> bool {
+    std::env::var_os("RAWMAP_TEST_CHILD").is_some()
+}
+
+#[test]
+fn a_split_map_that_keeps_its_file_flushes_once() {
+    const NAME: &str = "writeback::a_split_map_that_keeps_its_file_flushes_once";
+    if is_child() {
+        let file = file_of(100_000);
+        // SAFETY: nobody else uses the file.
+        let map = unsafe { MmapOptions::new().keep_file().map_mut(&file) }.unwrap();
+        map.flush().unwrap();
+        for part in 0..5 {
+            map.advise_range(Advice::Random, part * 20_000, 4096)
+                .unwrap();
+        }
+        map.flush().unwrap();
+        let mut tracked = Tracked::<4>::new(map);
+        tracked.write(5, b"a").unwrap();
+        tracked.write(90_000, b"b").unwrap();
+        tracked.commit().unwrap();
+        return;
+    }
+    match traced(NAME, "msync,fdatasync") {
+        Ok(log) => {
+            // The first flush; then the kernel refuses a flag and is asked otherwise, twice.
+            let lines = |call: &str, end: &str| {
+                let ours = |line: &&str| line.contains(call) && line.trim_end().ends_with(end);
+                log.lines().filter(ours).count()
+            };
+            assert_eq!(lines("msync(", "= 0"), 1, "{log}");
+            assert_eq!(lines("fdatasync(", "= 0"), 2, "{log}");
+        }
+        Err(reason) => skip(NAME, &reason),
+    }
+}
+
+#[test]
+fn a_commit_is_one_call_and_an_empty_one_none() {
+    const NAME: &str = "writeback::a_commit_is_one_call_and_an_empty_one_none";
+    if is_child() {
+        // SAFETY: nobody else uses the file.
+        let map = unsafe { MmapMut::map_mut(&file_of(1_000_000)) }.unwrap();
+        let mut tracked = Tracked::<8>::new(map);
+        tracked.commit().unwrap();
+        for i in 0..200 {
+            tracked.write(i * 5_000, &[1]).unwrap();
+        }
+        tracked.commit().unwrap();
+        tracked.commit().unwrap();
+        // Three groups: two calls more than one.
+        for offset in [0, 10, 500_000, 500_400, 999_000] {
+            tracked.write(offset, &[2]).unwrap();
+        }
+        tracked.commit_with(1_000).unwrap();
+        tracked.retry().unwrap();
+        return;
+    }
+    match traced(NAME, "msync") {
+        Ok(log) => assert_eq!(log.matches("msync(").count(), 1 + 3, "{log}"),
+        Err(reason) => skip(NAME, &reason),
+    }
+}

@@ -1,0 +1,241 @@
+//! A disk that fails when it is told to: a loop device over a file with holes, on a small tmpfs. While the
+//! tmpfs is full, the holes cannot be written; the device then says `EIO`, as a worn flash does. What the
+//! medium holds is read from the file below.
+//!
+//! The tools run on the machine itself, also where the tests run in an emulator. Needs root.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted tmpfs of a limited size, unmounted when it is dropped.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one.
+    ///
+    /// # Errors
+    ///
+    /// Why not: this process may not mount.
+    pub fn of(bytes: u64) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let size = format!("size={bytes}");
+        let path = folder.path().to_str().ok_or("an odd path")?;
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", path])?;
+        Ok(Self { folder })
+    }
+
+    /// The folder that it is mounted at.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves no free block.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be filled.
+    pub fn fill(&self) {
+        let mut filler = File::create(self.path().join("filler")).expect("room for a name");
+        let block = [1; 4096];
+        loop {
+            match filler.write_all(&block) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => panic!("filling the disk: {error}"),
+            }
+        }
+    }
+
+    /// Makes room again.
+    ///
+    /// # Panics
+    ///
+    /// Where it was not filled.
+    pub fn make_room(&self) {
+        let path = self.path().join("filler");
+        // Cut before it is removed: a child that another test is just starting may have it open.
+        let filler = File::options().write(true).open(&path);
+        filler
+            .and_then(|file| file.set_len(0))
+            .expect("it was filled");
+        fs::remove_file(path).expect("it is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The loop device above may still be on its way out.
+        let path = self.path().to_str().unwrap_or_default();
+        if let Err(error) = run("umount", &["--lazy", path]) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// What stands on the failing device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Nothing: the device itself is mapped.
+    Device,
+    /// ext4, with one file.
+    Ext4,
+}
+
+/// The disk that fails, and a file on it whose blocks do.
+#[derive(Debug)]
+pub struct FailingDisk {
+    /// Mapped by the tests: [`FILE_LEN`](Self::FILE_LEN) bytes.
+    pub file: File,
+    /// Of the file's bytes, where each page of 4096 is on the medium.
+    places: Vec<u64>,
+    mounted: Option<PathBuf>,
+    device: String,
+    small: SmallDisk,
+}
+
+impl FailingDisk {
+    /// Length of the file in bytes.
+    pub const FILE_LEN: usize = 1 << 20;
+    const PAGE: u64 = 4096;
+
+    /// Makes one. It works until it is told to [`fail`](Self::fail).
+    ///
+    /// # Errors
+    ///
+    /// Why not: this process may not mount.
+    pub fn new(on: On) -> Result<Self, String> {
+        let small = SmallDisk::of(40 << 20)?;
+        let image = small.path().join("image");
+        let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("an odd path");
+        let image_len = match on {
+            On::Device => Self::FILE_LEN as u64,
+            On::Ext4 => 24 << 20,
+        };
+        let io = |error: io::Error| error.to_string();
+        let created = File::create(&image).map_err(io)?;
+        created.set_len(image_len).map_err(io)?;
+        if on == On::Ext4 {
+            run("fallocate", &["-l", &image_len.to_string(), &text(&image)?])?;
+            run("mkfs.ext4", &["-q", "-F", "-b", "4096", &text(&image)?])?;
+        }
+        let device = run("losetup", &["--find", "--show", &text(&image)?])?;
+        let mut disk = Self {
+            file: File::open("/dev/null").map_err(io)?,
+            places: Vec::new(),
+            mounted: None,
+            device: device.trim().to_owned(),
+            small,
+        };
+        let options = || {
+            let mut options = File::options();
+            options.read(true).write(true);
+            options
+        };
+        let pages = Self::FILE_LEN as u64 / Self::PAGE;
+        if on == On::Device {
+            disk.file = options().open(&disk.device).map_err(io)?;
+            disk.places = (0..pages).map(|page| page * Self::PAGE).collect();
+            return Ok(disk);
+        }
+        let mount = disk.small.path().join("mount");
+        fs::create_dir(&mount).map_err(io)?;
+        run("mount", &["-t", "ext4", &disk.device, &text(&mount)?])?;
+        disk.mounted = Some(mount.clone());
+        let path = mount.join("file");
+        let mut file = options()
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(io)?;
+        file.write_all(&vec![0; Self::FILE_LEN]).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        disk.file = file;
+        // Lines such as "   0:        0..     255:       2048..      2303:    256:".
+        for line in run("filefrag", &["-e", "-b4096", &text(&path)?])?.lines() {
+            let words: Vec<u64> = line
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            if let ([_, _, _, first, last, ..], true) = (&words[..], line.contains("..")) {
+                disk.places
+                    .extend((*first..=*last).map(|block| block * Self::PAGE));
+            }
+        }
+        if disk.places.len() as u64 != pages {
+            return Err(format!("filefrag told of {} pages", disk.places.len()));
+        }
+        // The blocks of the file become holes; all others of the file system stay.
+        for place in &disk.places {
+            let (offset, len) = (place.to_string(), Self::PAGE.to_string());
+            run(
+                "fallocate",
+                &["-p", "-o", &offset, "-l", &len, &text(&image)?],
+            )?;
+        }
+        Ok(disk)
+    }
+
+    /// From now on no block that was not written before can be.
+    pub fn fail(&self) {
+        self.small.fill();
+    }
+
+    /// Works again.
+    pub fn recover(&self) {
+        self.small.make_room();
+    }
+
+    /// What the medium has of the file, below all caches.
+    ///
+    /// # Panics
+    ///
+    /// Where the range passes a page of 4096 bytes.
+    pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
+        let in_page = offset as u64 % Self::PAGE;
+        assert!(in_page + len as u64 <= Self::PAGE, "in one page");
+        let place = self.places[offset / Self::PAGE as usize] + in_page;
+        let mut image = File::open(self.small.path().join("image")).expect("the image is there");
+        image
+            .seek(SeekFrom::Start(place))
+            .expect("inside the image");
+        let mut bytes = vec![0; len];
+        image.read_exact(&mut bytes).expect("inside the image");
+        bytes
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        // Unmounting needs it closed.
+        if let Ok(null) = File::open("/dev/null") {
+            self.file = null;
+        }
+        if let Some(path) = self.mounted.as_ref().and_then(|path| path.to_str())
+            && let Err(error) = run("umount", &[path])
+        {
+            eprintln!("{error}");
+        }
+        if let Err(error) = run("losetup", &["--detach", &self.device]) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// Runs a tool of the machine's and gives its output.
+fn run(tool: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(tool)
+        .args(arguments)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .map_err(|error| format!("{tool}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{tool} {}: {}", arguments.join(" "), why.trim()))
+}
