@@ -78,11 +78,13 @@ impl<const N: usize> DirtyRanges<N> {
         let first = self
             .ranges
             .partition_point(|range| range.end() < span.offset());
-        let met = self
-            .ranges
-            .get(first..)
-            .unwrap_or(&[])
-            .partition_point(|range| range.offset() <= span.end());
+        let rest = self.ranges.get(first..).unwrap_or(&[]);
+        match rest.first() {
+            // Written again.
+            Some(range) if range.offset() <= span.offset() && span.end() <= range.end() => return,
+            _ => {}
+        }
+        let met = rest.partition_point(|range| range.offset() <= span.end());
         let end = first.saturating_add(met);
         if met > 0 {
             for number in [first, end.wrapping_sub(1)] {

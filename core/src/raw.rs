@@ -19,14 +19,14 @@ mod reach;
 use core::ffi::c_void;
 use core::fmt;
 use core::hint;
-use core::sync::atomic::AtomicU32;
 
 use crate::sys::{
-    self, BorrowedFd, Errno, FromRawFd, IntoRawFd, MapFlags, MprotectFlags, MremapFlags,
-    MsyncFlags, OwnedFd, ProtFlags, RawFd,
+    self, BorrowedFd, Errno, FromRawFd, IntoRawFd, MapFlags, MprotectFlags, MremapFlags, OwnedFd,
+    ProtFlags, RawFd,
 };
 use crate::{Error, PageSize, Span};
 
+use self::durable::Flushing;
 pub(crate) use self::pages::check_len;
 use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap_huge};
 pub use self::reach::reserve;
@@ -109,10 +109,7 @@ pub struct MmapRaw {
     file_offset: u64,
     // The map's own descriptor, or -1. Not an `Option<OwnedFd>`: see `ptr`.
     kept: RawFd,
-    // The flags of msync(2), `MS_SYNC`, while that is all that a flush takes. What else there is to know
-    // stands in bits above those: the kernel then refuses the call, and that costs no instruction where all
-    // is well. See `durable.rs`.
-    sync: AtomicU32,
+    flushing: Flushing,
 }
 
 // SAFETY: the pages belong to the process, not to a thread, and the fields are plain values.
@@ -152,7 +149,7 @@ impl MmapRaw {
                 NO_FILE
             },
             kept: request.kept.map_or(NONE_KEPT, IntoRawFd::into_raw_fd),
-            sync: AtomicU32::new(MsyncFlags::SYNC.bits()),
+            flushing: Flushing::new(),
         })
     }
 

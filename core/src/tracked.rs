@@ -126,8 +126,12 @@ impl<const N: usize> Tracked<N> {
     /// # Errors
     ///
     /// - As for [`commit`](Self::commit). The ranges of all groups then stay pending.
+    #[inline]
     pub fn commit_with(&mut self, gap: usize) -> Result<Commit, Error> {
         self.map.as_raw().check_not_failed()?;
+        if self.dirty.is_empty() {
+            return Ok(Commit::default());
+        }
         let done = commit(self.map.as_raw(), &self.dirty, gap)?;
         self.dirty.clear();
         Ok(done)
@@ -214,7 +218,7 @@ impl<const N: usize> Tracked<N> {
     }
 }
 
-/// Flushes the ranges in groups. The one place where it is decided how many calls that takes.
+/// Flushes the ranges in groups; none is not a flush. The one place where it is decided how many calls that takes.
 fn commit<const N: usize>(
     map: &MmapRaw,
     ranges: &DirtyRanges<N>,

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use rawmap::{Advice, MmapMut};
+use rawmap::{MmapOptions, Tracked};
 use rustix::fs::{FlockOperation, flock};
 
 const RECORDS: usize = 4096;
@@ -134,7 +134,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 struct Recorder {
-    map: MmapMut,
+    /// One record is changed between two commits.
+    map: Tracked<1>,
     /// Holds the lock.
     _file: File,
     last: u64,
@@ -145,10 +146,15 @@ impl Recorder {
     /// Maps the file and gives what it holds, oldest first, and how many records are damaged.
     fn open(path: &Path) -> io::Result<(Self, Vec<Event>, usize)> {
         let file = open(path)?;
+        // Records are small: without `scattered`, a commit of 64 bytes may write a megabyte to the flash.
         // SAFETY: the lock keeps other recorders out, and no other program has a reason to write here.
-        let map = unsafe { rawmap::MmapOptions::new().len(FILE_LEN).map_mut(&file)? };
-        // Records are small: without this, a flush of 64 bytes may write a megabyte to the flash.
-        map.advise(Advice::Random)?;
+        let map = unsafe {
+            MmapOptions::new()
+                .len(FILE_LEN)
+                .scattered()
+                .map_mut(&file)?
+        };
+        let map = Tracked::new(map);
 
         let damaged =
             |slot: &&[u8]| Event::from_bytes(slot).is_none() && slot.iter().any(|b| *b != 0);
@@ -175,8 +181,9 @@ impl Recorder {
             text,
         };
         let offset = event.offset();
-        self.map[offset..offset + RECORD].copy_from_slice(&event.to_bytes());
-        self.map.flush_range(offset, RECORD)?;
+        self.map.write(offset, &event.to_bytes())?;
+        // A device may fail once. What was not stored is still known, and a retry stores it.
+        self.map.commit().or_else(|_| self.map.retry())?;
         self.last = event.number;
         Ok(event)
     }

@@ -7,19 +7,66 @@
 
 #![allow(unsafe_code, reason = "system calls on pages of the own map")]
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 use super::{MmapRaw, NO_FILE, NONE_KEPT};
 use crate::error::Call;
 use crate::sys::{self, AsFd, BorrowedFd, Errno, MsyncFlags, RESIDENT_PAGES, Touch};
 use crate::{Error, Span};
 
-// What `sync` of a map holds, beside the flags of msync(2), which takes the lowest three bits.
-/// The errno of the flush that failed, or 0.
-const FAILED: u32 = 0xfff << ERRNO_SHIFT;
-const ERRNO_SHIFT: u32 = 4;
-/// The map keeps its file, and ranged advice may have split it into several VMAs.
-const SPLIT: u32 = 1 << 16;
+/// What a flush has to know of its map. Loads and stores only, no read-modify-write: on aarch64 those are
+/// calls of helpers that need libc.
+#[derive(Debug)]
+pub(super) struct Flushing {
+    /// The flags that a flush gives to msync(2): `MS_SYNC`, or `REFUSED` where there is more to do. That way
+    /// the hot path has no check of its own: the kernel answers `EINVAL`, and what follows is out of line.
+    flags: AtomicU32,
+    /// The error of the flush that failed, or 0.
+    failed: AtomicU16,
+    /// The map keeps its file, and ranged advice may have split it into several VMAs.
+    split: AtomicBool,
+}
+
+const SYNC: u32 = MsyncFlags::SYNC.bits();
+/// `MS_SYNC` and `MS_ASYNC`: only one may be given.
+const REFUSED: u32 = MsyncFlags::SYNC.bits() | MsyncFlags::ASYNC.bits();
+
+impl Flushing {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self {
+            flags: AtomicU32::new(SYNC),
+            failed: AtomicU16::new(0),
+            split: AtomicBool::new(false),
+        }
+    }
+
+    // Relaxed, all of it: it says nothing about other memory.
+
+    #[inline]
+    fn flags(&self) -> MsyncFlags {
+        MsyncFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    fn set_failed(&self, errno: Errno) {
+        // The kernel has none above 4095.
+        let errno = u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX);
+        self.failed.store(errno, Ordering::Relaxed);
+        self.flags.store(REFUSED, Ordering::Relaxed);
+    }
+
+    fn set_split(&self) {
+        self.split.store(true, Ordering::Relaxed);
+        self.flags.store(REFUSED, Ordering::Relaxed);
+    }
+
+    fn forget_failure(&self) {
+        self.failed.store(0, Ordering::Relaxed);
+        if !self.split.load(Ordering::Relaxed) {
+            self.flags.store(SYNC, Ordering::Relaxed);
+        }
+    }
+}
 
 impl MmapRaw {
     /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for
@@ -67,9 +114,12 @@ impl MmapRaw {
     /// Gives the error number of the flush that failed, until a
     /// [`retry_flush`](Self::retry_flush) succeeds.
     #[must_use]
+    #[inline]
     pub fn failed(&self) -> Option<Errno> {
-        let errno = (self.sync.load(Ordering::Relaxed) & FAILED).wrapping_shr(ERRNO_SHIFT);
-        (errno != 0).then(|| Errno::from_raw_os_error(errno.cast_signed()))
+        match self.flushing.failed.load(Ordering::Relaxed) {
+            0 => None,
+            errno => Some(Errno::from_raw_os_error(i32::from(errno))),
+        }
     }
 
     /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its
@@ -144,20 +194,19 @@ impl MmapRaw {
     /// The flags for msync(2), which the kernel refuses where there is more to do.
     #[inline]
     pub(super) fn sync_flags(&self) -> MsyncFlags {
-        // Relaxed: it says nothing about other memory.
-        MsyncFlags::from_bits_retain(self.sync.load(Ordering::Relaxed))
+        self.flushing.flags()
     }
 
     /// Called with every call that can split the map. Only a map that keeps its file has another way.
     #[inline]
     pub(super) fn may_be_split(&self, span: Span) {
         if self.kept != NONE_KEPT && span != Span::whole(self.len) {
-            self.sync.fetch_or(SPLIT, Ordering::Relaxed);
+            self.flushing.set_split();
         }
     }
 
     fn is_split(&self) -> bool {
-        self.sync.load(Ordering::Relaxed) & SPLIT != 0
+        self.flushing.split.load(Ordering::Relaxed)
     }
 
     fn kept_file(&self) -> Option<BorrowedFd<'_>> {
@@ -184,7 +233,7 @@ impl MmapRaw {
         }
     }
 
-    /// msync(2) gave an error: a signal came, or the bits of `sync` are no flags, or write-back failed. Out
+    /// msync(2) gave an error: a signal came, or the flags were to be refused, or write-back failed. Out
     /// of line, for the sake of `sync`.
     #[cold]
     #[inline(never)]
@@ -194,13 +243,10 @@ impl MmapRaw {
         len: usize,
         errno: Errno,
     ) -> Result<(), Error> {
-        let sync = self.sync.load(Ordering::Relaxed);
-        if sync == MsyncFlags::SYNC.bits() && errno != Errno::INTR {
+        if self.sync_flags() == MsyncFlags::SYNC && errno != Errno::INTR {
             return Err(self.remember(Call::Msync, errno));
         }
-        if sync & FAILED != 0 {
-            return self.check_not_failed();
-        }
+        self.check_not_failed()?;
         match Span::not_empty(offset, len, self.len) {
             Some(span) => self.sync_span(span),
             // Never: `sync` has checked it.
@@ -250,23 +296,7 @@ impl MmapRaw {
     #[cold]
     #[inline(never)]
     fn remember(&self, call: Call, errno: Errno) -> Error {
-        let failed = errno
-            .raw_os_error()
-            .cast_unsigned()
-            .wrapping_shl(ERRNO_SHIFT)
-            & FAILED;
-        let order = Ordering::Relaxed;
-        let mut sync = self.sync.load(order);
-        // The first failure stays: two error numbers in one place are none.
-        while sync & FAILED == 0 {
-            match self
-                .sync
-                .compare_exchange_weak(sync, sync | failed, order, order)
-            {
-                Ok(_) => break,
-                Err(now) => sync = now,
-            }
-        }
+        self.flushing.set_failed(errno);
         Error::Sys { call, errno }
     }
 
@@ -289,7 +319,7 @@ impl MmapRaw {
         if !span.is_empty() {
             self.sync_span(span)?;
         }
-        self.sync.fetch_and(!FAILED, Ordering::Relaxed);
+        self.flushing.forget_failure();
         Ok(())
     }
 
