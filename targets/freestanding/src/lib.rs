@@ -5,6 +5,9 @@
 
 #![no_std]
 
+#[cfg(feature = "threads")]
+pub mod thread;
+
 use core::ffi::{CStr, c_char};
 
 use rawmap_core::PageSize;
@@ -130,6 +133,25 @@ mod memory {
     unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void {
         let (target, source) = (to.cast::<u8>(), from.cast::<u8>());
         for i in 0..len {
+            // SAFETY: the caller's duty: both have `len` bytes.
+            unsafe { target.add(i).write_volatile(source.add(i).read_volatile()) };
+        }
+        to
+    }
+
+    /// # Safety
+    ///
+    /// - As for C's function of this name.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void {
+        let (target, source) = (to.cast::<u8>(), from.cast::<u8>());
+        for step in 0..len {
+            // A byte of the source is read before it is written over.
+            let i = if to.addr() <= from.addr() {
+                step
+            } else {
+                len - 1 - step
+            };
             // SAFETY: the caller's duty: both have `len` bytes.
             unsafe { target.add(i).write_volatile(source.add(i).read_volatile()) };
         }

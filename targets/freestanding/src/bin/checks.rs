@@ -7,8 +7,8 @@
 #![no_main]
 
 use rawmap_core::{
-    Advice, Error, Mmap, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, Span, memfd,
-    page_size,
+    Advice, Error, Mmap, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, Span, Tracked,
+    memfd, page_size, reserve,
 };
 use rawmap_freestanding::{Arguments, start};
 use rustix::fd::OwnedFd;
@@ -37,6 +37,11 @@ const CHECKS: &[Check] = &[
     ("lock and advice", locks_and_advises),
     ("only a sealed memfd is immutable", knows_seals),
     ("a character device has no length", refuses_devices),
+    ("tracked writes, one commit", commits),
+    ("a retry keeps bytes", retries),
+    ("a kept file: write-back, split maps", keeps_file),
+    ("where the file ends is known beforehand", prefaults),
+    ("room is reserved, and map and file grow", grows),
 ];
 
 fn main(arguments: &Arguments) -> u8 {
@@ -249,4 +254,87 @@ fn refuses_devices(_: &Arguments, _: &OwnedFd) -> Option<()> {
         return Some(());
     };
     ensure(matches!(MmapRaw::map_raw(&zero), Err(Error::NoLength)))
+}
+
+/// A map of the file that only the caller uses.
+fn map_mut(options: &MmapOptions, file: &OwnedFd) -> Option<MmapMut> {
+    // SAFETY: nobody else uses the file.
+    unsafe { options.map_mut(file) }.ok()
+}
+
+fn commits(_: &Arguments, file: &OwnedFd) -> Option<()> {
+    let mut options = MmapOptions::new();
+    let map = map_mut(options.offset(5).scattered(), file)?;
+    let mut tracked = Tracked::<2>::new(map);
+    ensure(tracked.commit().ok()?.calls == 0)?;
+    for offset in [100, 104, 200_000, 90_000, 100_000] {
+        tracked.write(offset, b"abcd").ok()?;
+    }
+    tracked.edit(150_000, 1).ok()?[0] = b'e';
+    ensure(tracked.pending().len() == 2 && tracked.is_dirty())?;
+    let done = tracked.commit().ok()?;
+    ensure(done.ranges == 2 && done.calls == 1 && !tracked.is_dirty())?;
+    ensure(read_at(file, 105)? == *b"abcdabcd" && read_at(file, 150_005)? == *b"e")?;
+    ensure(tracked.write(299_995, b"x").is_err() && !tracked.is_dirty())
+}
+
+fn retries(_: &Arguments, file: &OwnedFd) -> Option<()> {
+    let map = MmapOptions::new().offset(7).map_raw(file).ok()?;
+    store(&map, 70_000, b"again");
+    ensure(map.failed().is_none())?;
+    map.retry_flush().ok()?;
+    map.retry_flush_range(70_000, 5).ok()?;
+    map.flush_all(file).ok()?;
+    ensure(map.retry_flush_range(299_990, 5).is_err())?;
+    ensure(read_at(file, 70_007)? == *b"again")
+}
+
+fn keeps_file(_: &Arguments, file: &OwnedFd) -> Option<()> {
+    let map = MmapOptions::new()
+        .offset(9)
+        .keep_file()
+        .map_raw(file)
+        .ok()?;
+    store(&map, 70_000, b"early");
+    map.flush_async().ok()?;
+    map.start_writeback(file, 70_000, 5).ok()?;
+    map.advise_range(Advice::Random, 0, 100).ok()?;
+    map.flush().ok()?;
+    ensure(map.file_offset() == Ok(9))?;
+    ensure(read_at(file, 70_009)? == *b"early")?;
+    let memory = MmapOptions::new()
+        .len(10)
+        .keep_file()
+        .map_anon_shared()
+        .ok()?;
+    ensure(memory.start_writeback(file, 0, 1) == Err(Error::NoFile))
+}
+
+fn prefaults(_: &Arguments, file: &OwnedFd) -> Option<()> {
+    let page = page_size().ok()?.get() as u64;
+    let map = MmapOptions::new().offset(1).map_raw(file).ok()?;
+    map.prefault_read(0, map.len()).ok()?;
+    map.prefault_write(0, map.len()).ok()?;
+    rustix::fs::ftruncate(file, page + 1).ok()?;
+    let end = Err(Error::Unreachable {
+        offset: 2 * page - 1,
+    });
+    ensure(map.prefault_read(0, map.len()) == end && map.prefault_write(0, map.len()) == end)?;
+    map.prefault_write(0, 2 * page as usize - 1).ok()
+}
+
+fn grows(_: &Arguments, file: &OwnedFd) -> Option<()> {
+    // Some file systems cannot reserve.
+    ensure(reserve(file, 0, 310_000).is_ok() || rustix::fs::ftruncate(file, 310_000).is_ok())?;
+    let mut map = map_mut(MmapOptions::new().offset(5).len(310_000 - 5), file)?;
+    map[300_000] = 1;
+    map.grow(file, 500_000).ok()?;
+    ensure(map.len() == 500_000 && map[300_000] == 1)?;
+    map[499_999] = 2;
+    map.flush().ok()?;
+    ensure(read_at(file, 500_004)? == [2])?;
+    ensure(matches!(
+        map.grow(file, usize::MAX),
+        Err(Error::TooLong { .. })
+    ))
 }
