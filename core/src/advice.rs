@@ -17,8 +17,9 @@ pub enum Advice {
     Normal = 0,
     /// `MADV_RANDOM`: pages are touched in no order, so read-ahead is of no use.
     ///
-    /// Set before the first touch, it also keeps small stores to an ext4 file from being written
-    /// back in units of a megabyte.
+    /// Set before the first touch of a file that is not cached, it also keeps small stores to ext4 from
+    /// being written back in units of a megabyte. [`MmapOptions::scattered`](crate::MmapOptions::scattered)
+    /// does that for files that are.
     #[doc(alias = "MADV_RANDOM")]
     Random = 1,
     /// `MADV_SEQUENTIAL`: pages are touched in order, once: read ahead, and free what was passed.

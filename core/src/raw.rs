@@ -21,8 +21,8 @@ use core::fmt;
 use core::hint;
 
 use crate::sys::{
-    self, BorrowedFd, Errno, FromRawFd, IntoRawFd, MapFlags, MprotectFlags, MremapFlags, OwnedFd,
-    ProtFlags, RawFd,
+    self, BorrowedFd, Errno, FromRawFd, MapFlags, MprotectFlags, MremapFlags, OwnedFd, ProtFlags,
+    RawFd,
 };
 use crate::{Error, PageSize, Span};
 
@@ -43,8 +43,6 @@ const NONE_KEPT: RawFd = -1;
 pub(crate) struct Request<'fd> {
     /// `None` for anonymous memory.
     pub(crate) file: Option<BorrowedFd<'fd>>,
-    /// The map's own descriptor of the file, if it is to keep one.
-    pub(crate) kept: Option<OwnedFd>,
     /// Offset in the file in bytes, at any byte.
     pub(crate) offset: u64,
     /// Length in bytes, any.
@@ -123,7 +121,7 @@ impl MmapRaw {
     /// request is known: else a map costs a hundred instructions instead of ten.
     #[allow(clippy::inline_always, reason = "see above; tests/benches measures it")]
     #[inline(always)]
-    pub(crate) fn new(request: Request<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(request: &Request<'_>) -> Result<Self, Error> {
         let page = request.page;
         let head = page.offset_in_page_u64(request.offset);
         // The kernel wants a multiple of the page size, and on 32-bit nobody else would check.
@@ -148,7 +146,7 @@ impl MmapRaw {
             } else {
                 NO_FILE
             },
-            kept: request.kept.map_or(NONE_KEPT, IntoRawFd::into_raw_fd),
+            kept: NONE_KEPT,
             flushing: Flushing::new(),
         })
     }

@@ -253,7 +253,8 @@ fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commi
         }
         return Ok(Commit::default());
     };
-    if map.failed().is_some() {
+    let failed = map.failed().is_some();
+    if failed {
         map.collect_old_error(hull);
         for span in ranges.iter() {
             // What lies between the ends of ranges that were joined may never have been touched.
@@ -267,7 +268,7 @@ fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commi
     Ok(Commit {
         ranges: ranges.len(),
         pages: pages(map, ranges),
-        calls: 1,
+        calls: if failed { 2 } else { 1 },
     })
 }
 

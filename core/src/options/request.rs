@@ -10,9 +10,8 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "the proof for the slices is made here")]
     #[inline(always)]
     pub(super) fn map_memory(&self, flags: MapFlags, page: PageSize) -> Result<MmapMut, Error> {
-        let raw = MmapRaw::new(Request {
+        let raw = MmapRaw::new(&Request {
             file: None,
-            kept: None,
             offset: 0,
             len: self.len.unwrap_or(0),
             prot: READ_WRITE,
@@ -43,19 +42,12 @@ impl MmapOptions {
     ) -> Result<MmapRaw, Error> {
         let shared_write = flags.contains(MapFlags::SHARED) && prot.contains(ProtFlags::WRITE);
         let scattered = self.scattered && shared_write;
-        let mut kept = None;
-        if let Some(file) = file {
-            if scattered {
-                drop_cached(file, self.offset, len)?;
-            }
-            if self.keep_file {
-                kept = Some(sys::duplicate(file)?);
-            }
+        if let (Some(file), true) = (file, scattered) {
+            drop_cached(file, self.offset, len)?;
         }
-        let raw = MmapRaw::new(Request {
+        let mut raw = MmapRaw::new(&Request {
             offset: if file.is_some() { self.offset } else { 0 },
             file,
-            kept,
             len,
             prot,
             flags: flags.union(self.common_flags()),
@@ -64,6 +56,10 @@ impl MmapOptions {
         })?;
         if scattered {
             raw.advise(Advice::Random)?;
+        }
+        // Last: if anything else fails, no descriptor is closed, and with it no lock dropped.
+        if let (Some(file), true) = (file, self.keep_file) {
+            raw.keep(file)?;
         }
         Ok(raw)
     }

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 use super::{MmapRaw, NO_FILE, NONE_KEPT};
 use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, MsyncFlags, RESIDENT_PAGES, Touch};
+use crate::sys::{self, AsFd, BorrowedFd, Errno, IntoRawFd, MsyncFlags, RESIDENT_PAGES, Touch};
 use crate::{Error, Span};
 
 /// What a flush has to know of its map. Loads and stores only, no read-modify-write: on aarch64 those are
@@ -205,6 +205,13 @@ impl MmapRaw {
         }
     }
 
+    /// Gives the map a descriptor of its own.
+    #[cold]
+    pub(crate) fn keep(&mut self, file: BorrowedFd<'_>) -> Result<(), Error> {
+        self.kept = sys::duplicate(file)?.into_raw_fd();
+        Ok(())
+    }
+
     fn is_split(&self) -> bool {
         self.flushing.split.load(Ordering::Relaxed)
     }
@@ -335,7 +342,7 @@ impl MmapRaw {
             let resident = unsafe { sys::resident(start.cast(), len) };
             for page in resident.into_iter().take(len.div_ceil(step)) {
                 if page & 1 != 0 {
-                    self.touch(start, Touch::Write, span)?;
+                    self.dirty_page(start, span)?;
                 } else if should_be_there {
                     return Err(Error::Lost {
                         offset: to_u64(self.offset_of(start, span)),
@@ -345,6 +352,28 @@ impl MmapRaw {
             }
         }
         Ok(())
+    }
+}
+
+impl MmapRaw {
+    /// Makes one page dirty and changes nothing in it.
+    fn dirty_page(&self, start: *mut u8, span: Span) -> Result<(), Error> {
+        match self.touch(start, Touch::Write, span) {
+            // No futex(2) here: then by an instruction of our own. It could raise a signal, but the page is
+            // in memory.
+            Err(Error::Sys { errno, .. }) if errno == Errno::NOSYS => {
+                // SAFETY: aligned, at the start of a page of this map; used atomically.
+                let word = unsafe { AtomicU32::from_ptr(start.cast()) };
+                let order = Ordering::Relaxed;
+                let old = word.load(order);
+                // The compiler must not see that it stores what is there. If it is there no longer, another
+                // has just made the page dirty.
+                let new = core::hint::black_box(old);
+                let _ = word.compare_exchange(old, new, order, order);
+                Ok(())
+            }
+            result => result,
+        }
     }
 }
 

@@ -198,7 +198,7 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: syscall takes and gives these, and changes rcx and r11; the rest is the caller's duty.
@@ -247,7 +247,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     result
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: svc takes and gives these; the rest is the caller's duty.
@@ -260,7 +260,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     result
 }
 
-#[cfg(target_arch = "riscv64")]
+#[cfg(all(target_arch = "riscv64", target_pointer_width = "64"))]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: ecall takes and gives these; the rest is the caller's duty.
@@ -275,11 +275,16 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 
 /// Where rustix uses libc, and no numbers are known here: `ENOSYS`, which callers have an answer to.
 #[cfg(not(any(
-    target_arch = "x86_64",
     target_arch = "x86",
     target_arch = "arm",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
+    all(
+        target_pointer_width = "64",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64"
+        )
+    )
 )))]
 unsafe fn enter(_: usize, _: [usize; 6]) -> usize {
     const ENOSYS: usize = 38;
