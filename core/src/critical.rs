@@ -5,7 +5,7 @@
 //!
 //! What critical-section asks of an implementation: between `acquire` and `release` of one thread no
 //! other thread is there, and no signal handler of its own. The first is a lock on futex(2); for the second all signals
-//! wait meanwhile, as interrupts do on a bare machine. A section inside a section is seen by the thread's id.
+//! but those of faults wait meanwhile, as interrupts do on a bare machine. A section inside a section is seen by the thread's id.
 
 #![allow(unsafe_code, reason = "the promise that critical-section asks for")]
 
@@ -45,14 +45,20 @@ static INSIDE: AtomicU32 = AtomicU32::new(0);
 /// never waits.
 const NESTED: RawRestoreState = 1 << 8;
 
+/// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS: they are about the instruction that runs, and
+/// while they wait the kernel kills the process in place of calling a handler. What such a handler does
+/// is inside the section.
+const FAULTS: u64 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30;
+
 // SAFETY: see # Safety above.
 unsafe impl Impl for OneThread {
     unsafe fn acquire() -> RawRestoreState {
         // SAFETY: they come when the section ends.
-        let waited = unsafe { signal_mask(SignalMask::Block, u64::MAX) };
+        let waited = unsafe { signal_mask(SignalMask::Block, !FAULTS) };
         let thread = thread_id();
-        // Relaxed: only this thread ever stores its own id.
-        if INSIDE.load(Ordering::Relaxed) == thread {
+        // Relaxed: only this thread ever stores its own id. If the kernel gives none (a filter of system
+        // calls), a section in a section waits for ever, and that is better than two threads inside.
+        if thread != 0 && INSIDE.load(Ordering::Relaxed) == thread {
             return NESTED;
         }
         TURN.take();

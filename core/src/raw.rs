@@ -12,9 +12,11 @@
 )]
 
 mod durable;
+mod flushing;
 mod pages;
 mod ranged;
 mod reach;
+mod retry;
 
 use core::ffi::c_void;
 use core::fmt;
@@ -26,7 +28,7 @@ use crate::sys::{
 };
 use crate::{Error, PageSize, Span};
 
-use self::durable::Flushing;
+use self::flushing::Flushing;
 pub(crate) use self::pages::check_len;
 use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap_huge};
 pub use self::reach::reserve;
@@ -147,7 +149,7 @@ impl MmapRaw {
                 NO_FILE
             },
             kept: NONE_KEPT,
-            flushing: Flushing::new(),
+            flushing: Flushing::new(request.flags.contains(MapFlags::PRIVATE)),
         })
     }
 

@@ -60,6 +60,8 @@ pub struct Commit {
 pub struct Tracked<const N: usize> {
     map: MmapMut,
     dirty: DirtyRanges<N>,
+    /// The flush that failed was of these ranges. If not, it was of bytes that are not known here.
+    failed_here: bool,
 }
 
 impl<const N: usize> Tracked<N> {
@@ -70,6 +72,7 @@ impl<const N: usize> Tracked<N> {
         Self {
             map,
             dirty: DirtyRanges::new(),
+            failed_here: false,
         }
     }
 
@@ -132,21 +135,27 @@ impl<const N: usize> Tracked<N> {
         if self.dirty.is_empty() {
             return Ok(Commit::default());
         }
-        let done = commit(self.map.as_raw(), &self.dirty, gap)?;
-        self.dirty.clear();
-        Ok(done)
+        let result = commit(self.map.as_raw(), &self.dirty, gap);
+        if result.is_ok() {
+            self.dirty.clear();
+        } else {
+            self.failed_here = true;
+        }
+        result
     }
 
     /// Commits once more after a commit failed.
     ///
     /// After a failed write-back the kernel marks the pages clean: asked again, it says `Ok` without
     /// having stored them. This makes every page of the pending ranges dirty again, by an atomic
-    /// read-modify-write that changes nothing, and then commits. Where no commit failed it is
-    /// [`commit`](Self::commit).
+    /// read-modify-write that changes nothing, and then commits.
     ///
     /// Do not wait long: a page that the kernel takes for clean can be dropped when memory is short. If
     /// such a page is missing, this says so. It cannot know of pages between ranges that were joined for
-    /// want of a place in the table, and of pages that were read again meanwhile.
+    /// want of a place in the table, of pages that were read again meanwhile, and of any if the process may
+    /// no longer write the file (it has given up root, say): the kernel does not tell it then.
+    ///
+    /// Where the flush that failed was not one of these commits, all of the map is stored.
     ///
     /// # Errors
     ///
@@ -156,8 +165,12 @@ impl<const N: usize> Tracked<N> {
     ///
     /// In each case all ranges stay pending.
     pub fn retry(&mut self) -> Result<Commit, Error> {
-        let done = retry(self.map.as_raw(), &self.dirty)?;
+        let map = self.map.as_raw();
+        let span = retry_span(map, &self.dirty, self.failed_here);
+        map.collect_old_errors(span);
+        let done = retry(map, &self.dirty, span)?;
         self.dirty.clear();
+        self.failed_here = false;
         Ok(done)
     }
 
@@ -244,31 +257,45 @@ fn commit<const N: usize>(
     Ok(done)
 }
 
-/// Makes the ranges' pages dirty again, flushes them, and forgets that a flush failed.
-fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commit, Error> {
-    let Some(hull) = ranges.hull() else {
-        // The flush that failed was not of a range that is known here.
-        if map.failed().is_some() {
-            map.retry_flush()?;
-        }
-        return Ok(Commit::default());
-    };
-    let failed = map.failed().is_some();
-    if failed {
-        map.collect_old_error(hull);
-        for span in ranges.iter() {
-            // What lies between the ends of ranges that were joined may never have been touched.
-            for end in span.ends() {
-                map.dirty_again(end, true)?;
-            }
-            map.dirty_again(span, ranges.is_exact())?;
-        }
+/// What a retry is to store: the ranges' hull; or all of the map, if the flush that failed was not of them.
+fn retry_span<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>, failed_here: bool) -> Span {
+    match ranges.hull() {
+        Some(hull) if failed_here || map.failed().is_none() => hull,
+        None if map.failed().is_none() => Span::whole(0),
+        _ => Span::whole(map.len()),
     }
-    map.flush_again(hull)?;
+}
+
+/// The second half of a retry: makes pages dirty, flushes them, and forgets that a flush failed.
+fn retry<const N: usize>(
+    map: &MmapRaw,
+    ranges: &DirtyRanges<N>,
+    span: Span,
+) -> Result<Commit, Error> {
+    if span.is_empty() {
+        return Ok(Commit::default());
+    }
+    map.retry_with(span, || {
+        // Before any is touched: that may read others in again.
+        for range in ranges.iter() {
+            // What lies between the ends of ranges that were joined may never have been touched.
+            for end in range.ends() {
+                map.find_lost(end)?;
+            }
+            if ranges.is_exact() {
+                map.find_lost(range)?;
+            }
+        }
+        if span == Span::whole(map.len()) {
+            return map.dirty_again(span);
+        }
+        ranges.iter().try_for_each(|range| map.dirty_again(range))
+    })?;
     Ok(Commit {
         ranges: ranges.len(),
         pages: pages(map, ranges),
-        calls: if failed { 2 } else { 1 },
+        // To collect old errors, and to store.
+        calls: 2,
     })
 }
 

@@ -1,5 +1,4 @@
-//! What a flush does where msync(2) alone will not do: a flush that failed, and a map that keeps its
-//! file.
+//! What a flush does where msync(2) alone will not do, and write-back that starts.
 //!
 //! # Safety
 //!
@@ -7,121 +6,13 @@
 
 #![allow(unsafe_code, reason = "system calls on pages of the own map")]
 
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
-
+use super::flushing::Flushing;
 use super::{MmapRaw, NO_FILE, NONE_KEPT};
 use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, IntoRawFd, MsyncFlags, RESIDENT_PAGES, Touch};
+use crate::sys::{self, AsFd, BorrowedFd, Errno, IntoRawFd, MsyncFlags};
 use crate::{Error, Span};
 
-/// What a flush has to know of its map. Loads and stores only, no read-modify-write: on aarch64 those are
-/// calls of helpers that need libc.
-#[derive(Debug)]
-pub(super) struct Flushing {
-    /// The flags that a flush gives to msync(2): `MS_SYNC`, or `REFUSED` where there is more to do. That way
-    /// the hot path has no check of its own: the kernel answers `EINVAL`, and what follows is out of line.
-    flags: AtomicU32,
-    /// The error of the flush that failed, or 0.
-    failed: AtomicU16,
-    /// The map keeps its file, and ranged advice may have split it into several VMAs.
-    split: AtomicBool,
-}
-
-const SYNC: u32 = MsyncFlags::SYNC.bits();
-/// `MS_SYNC` and `MS_ASYNC`: only one may be given.
-const REFUSED: u32 = MsyncFlags::SYNC.bits() | MsyncFlags::ASYNC.bits();
-
-impl Flushing {
-    #[inline]
-    pub(super) const fn new() -> Self {
-        Self {
-            flags: AtomicU32::new(SYNC),
-            failed: AtomicU16::new(0),
-            split: AtomicBool::new(false),
-        }
-    }
-
-    // Relaxed, all of it: it says nothing about other memory.
-
-    #[inline]
-    fn flags(&self) -> MsyncFlags {
-        MsyncFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
-    }
-
-    fn set_failed(&self, errno: Errno) {
-        // The kernel has none above 4095.
-        let errno = u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX);
-        self.failed.store(errno, Ordering::Relaxed);
-        self.flags.store(REFUSED, Ordering::Relaxed);
-    }
-
-    fn set_split(&self) {
-        self.split.store(true, Ordering::Relaxed);
-        self.flags.store(REFUSED, Ordering::Relaxed);
-    }
-
-    fn forget_failure(&self) {
-        self.failed.store(0, Ordering::Relaxed);
-        if !self.split.load(Ordering::Relaxed) {
-            self.flags.store(SYNC, Ordering::Relaxed);
-        }
-    }
-}
-
 impl MmapRaw {
-    /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for
-    /// stored.
-    ///
-    /// After a failed write-back the kernel marks the pages clean, so that a second msync(2) says `Ok`
-    /// without having stored them. The map remembers the failure, and every flush fails until this call
-    /// succeeds. It makes the pages dirty again, by an atomic read-modify-write in each that changes
-    /// nothing and is safe beside other writers, and flushes the map.
-    ///
-    /// The kernel does not tell which pages failed, so this takes all pages of the map that are in
-    /// memory: they are all written. Where it is known what was changed since the last flush that was
-    /// `Ok`, [`retry_flush_range`](Self::retry_flush_range) writes less. Do not wait long: a page that
-    /// the kernel takes for clean can be dropped when memory is short, and then reads as what the medium
-    /// has. [`Tracked`](crate::Tracked) looks for such pages.
-    ///
-    /// It does the same where no flush of this map failed. That is of use where the failure was told to
-    /// somebody else: see [`flush`](Self::flush).
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: the write-back failed again.
-    /// - [`Error::Unreachable`]: a page cannot be made dirty: the disk is full, the file system has become
-    ///   read-only, or the map is.
-    ///
-    /// In both cases the map stays as it is, failed.
-    #[cold]
-    pub fn retry_flush(&self) -> Result<(), Error> {
-        self.retry_span(Span::whole(self.len))
-    }
-
-    /// Like [`retry_flush`](Self::retry_flush), for `len` bytes at `offset`: the caller knows that
-    /// nothing else was changed since the last flush that was `Ok`. The map is no longer failed
-    /// afterwards.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was done.
-    /// - As for [`retry_flush`](Self::retry_flush).
-    #[cold]
-    pub fn retry_flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.retry_span(Span::new(offset, len, self.len)?)
-    }
-
-    /// Gives the error number of the flush that failed, until a
-    /// [`retry_flush`](Self::retry_flush) succeeds.
-    #[must_use]
-    #[inline]
-    pub fn failed(&self) -> Option<Errno> {
-        match self.flushing.failed.load(Ordering::Relaxed) {
-            0 => None,
-            errno => Some(Errno::from_raw_os_error(i32::from(errno))),
-        }
-    }
-
     /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its
     /// times too.
     ///
@@ -159,7 +50,8 @@ impl MmapRaw {
     ///
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was started.
     /// - [`Error::NoFile`]: the map is of memory, not of a file.
-    /// - [`Error::Sys`]: not a file that has pages (`ESPIPE`), or not open (`EBADF`).
+    /// - [`Error::Sys`]: not a file that has pages (`ESPIPE`), or not open (`EBADF`); or a flush failed
+    ///   before.
     ///
     /// # References
     ///
@@ -175,6 +67,8 @@ impl MmapRaw {
     }
 
     fn start<F: AsFd>(&self, file: F, span: Span) -> Result<(), Error> {
+        // A page that failed counts as clean: it must not be dropped.
+        self.check_not_failed()?;
         let at = self.file_offset()?.saturating_add(to_u64(span.offset()));
         sys::drop_clean_pages(file.as_fd(), at, to_u64(span.len()))
     }
@@ -209,11 +103,8 @@ impl MmapRaw {
     #[cold]
     pub(crate) fn keep(&mut self, file: BorrowedFd<'_>) -> Result<(), Error> {
         self.kept = sys::duplicate(file)?.into_raw_fd();
+        self.flushing.keep_file();
         Ok(())
-    }
-
-    fn is_split(&self) -> bool {
-        self.flushing.split.load(Ordering::Relaxed)
     }
 
     fn kept_file(&self) -> Option<BorrowedFd<'_>> {
@@ -246,11 +137,13 @@ impl MmapRaw {
     #[inline(never)]
     pub(super) fn sync_refused(
         &self,
-        offset: usize,
-        len: usize,
+        flags: MsyncFlags,
         errno: Errno,
+        len: usize,
+        offset: usize,
     ) -> Result<(), Error> {
-        if self.sync_flags() == MsyncFlags::SYNC && errno != Errno::INTR {
+        // By the flags that were given: what the map says now may be another thread's doing.
+        if !Flushing::are_refused(flags) && errno != Errno::INTR {
             return Err(self.remember(Call::Msync, errno));
         }
         self.check_not_failed()?;
@@ -265,16 +158,18 @@ impl MmapRaw {
     pub(crate) fn flush_around(&self, span: Span) -> Result<(), Error> {
         self.check_not_failed()?;
         match self.kept_file() {
-            Some(file) if self.is_split() => self.sync_file(file),
+            Some(file) if self.flushing.is_split() => self.sync_file(file),
             _ => self.sync_span(span),
         }
     }
 
     /// Stores a span, which holds a byte, in the way that costs the fewest flushes of the device, and
     /// again for as long as a signal interrupts it.
-    fn sync_span(&self, span: Span) -> Result<(), Error> {
+    pub(super) fn sync_span(&self, span: Span) -> Result<(), Error> {
         match self.kept_file() {
-            Some(file) if self.is_split() && span == Span::whole(self.len) => self.sync_file(file),
+            Some(file) if self.flushing.is_split() && span == Span::whole(self.len) => {
+                self.sync_file(file)
+            }
             _ => loop {
                 // The kernel remembers no progress: the whole range each time.
                 match self.msync(span, MsyncFlags::SYNC) {
@@ -292,7 +187,7 @@ impl MmapRaw {
     }
 
     /// msync(2) of a span that holds a byte.
-    fn msync(&self, span: Span, flags: MsyncFlags) -> Result<(), Errno> {
+    pub(super) fn msync(&self, span: Span, flags: MsyncFlags) -> Result<(), Errno> {
         let (start, len) = self.cover(span);
         // SAFETY: `cover` gives pages of this map.
         unsafe { sys::msync(start, len, flags) }
@@ -305,75 +200,6 @@ impl MmapRaw {
     fn remember(&self, call: Call, errno: Errno) -> Error {
         self.flushing.set_failed(errno);
         Error::Sys { call, errno }
-    }
-
-    fn retry_span(&self, span: Span) -> Result<(), Error> {
-        self.collect_old_error(span);
-        self.dirty_again(span, false)?;
-        self.flush_again(span)
-    }
-
-    /// A retry must not fail for what went wrong before it: the kernel may have tried again by itself, or
-    /// try right now, and keeps that error for the next who asks. Whatever it was about is made dirty next.
-    pub(crate) fn collect_old_error(&self, span: Span) {
-        if !span.is_empty() {
-            let _ = self.msync(span, MsyncFlags::SYNC);
-        }
-    }
-
-    /// The second half of a retry: stores the span, and forgets the failure if that went well.
-    pub(crate) fn flush_again(&self, span: Span) -> Result<(), Error> {
-        if !span.is_empty() {
-            self.sync_span(span)?;
-        }
-        self.flushing.forget_failure();
-        Ok(())
-    }
-
-    /// The first half: makes those pages of a span dirty that are in memory. A page that is
-    /// not cannot hold bytes that the medium lacks; where it should, that is [`Error::Lost`].
-    pub(crate) fn dirty_again(&self, span: Span, should_be_there: bool) -> Result<(), Error> {
-        let (mut start, end, page) = self.kernel_pages(span);
-        let step = page.get();
-        while start.addr() < end.addr() {
-            let left = end.addr().wrapping_sub(start.addr());
-            let len = left.min(step.saturating_mul(RESIDENT_PAGES));
-            // SAFETY: pages of this map, and no more of them than that.
-            let resident = unsafe { sys::resident(start.cast(), len) };
-            for page in resident.into_iter().take(len.div_ceil(step)) {
-                if page & 1 != 0 {
-                    self.dirty_page(start, span)?;
-                } else if should_be_there {
-                    return Err(Error::Lost {
-                        offset: to_u64(self.offset_of(start, span)),
-                    });
-                }
-                start = start.wrapping_add(step);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl MmapRaw {
-    /// Makes one page dirty and changes nothing in it.
-    fn dirty_page(&self, start: *mut u8, span: Span) -> Result<(), Error> {
-        match self.touch(start, Touch::Write, span) {
-            // No futex(2) here: then by an instruction of our own. It could raise a signal, but the page is
-            // in memory.
-            Err(Error::Sys { errno, .. }) if errno == Errno::NOSYS => {
-                // SAFETY: aligned, at the start of a page of this map; used atomically.
-                let word = unsafe { AtomicU32::from_ptr(start.cast()) };
-                let order = Ordering::Relaxed;
-                let old = word.load(order);
-                // The compiler must not see that it stores what is there. If it is there no longer, another
-                // has just made the page dirty.
-                let new = core::hint::black_box(old);
-                let _ = word.compare_exchange(old, new, order, order);
-                Ok(())
-            }
-            result => result,
-        }
     }
 }
 

@@ -266,7 +266,7 @@ impl MmapRaw {
         // of this map.
         match unsafe { sys::msync(start, whole, flags) } {
             Ok(()) => Ok(()),
-            Err(errno) => self.sync_refused(offset, len, errno),
+            Err(errno) => self.sync_refused(flags, errno, len, offset),
         }
     }
 

@@ -10,8 +10,8 @@ use super::durable::to_u64;
 use super::pages::mapped_len;
 use super::{MmapRaw, RemapOptions};
 use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, Touch};
-use crate::{Error, PageSize, Span, sys::page_size};
+use crate::sys::{self, AsFd, BorrowedFd, Errno, FileExtent, Touch, page_size};
+use crate::{Error, PageSize, Span};
 
 impl MmapRaw {
     /// `madvise(.., MADV_POPULATE_READ)` -- brings `len` bytes at `offset` into memory, and finds out
@@ -43,7 +43,7 @@ impl MmapRaw {
     /// Like [`prefault_read`](Self::prefault_read), and the file system finds a place on the medium for
     /// each page: on a full disk this is an error, and not a SIGBUS at the store. The
     /// pages become dirty, so a later flush writes all of them; to have room without that, use
-    /// [`reserve`](crate::reserve).
+    /// [`reserve`](crate::reserve). A private map gets its own copy of each page.
     ///
     /// Before Linux 5.14 the kernel writes a word of each page for this call, atomically and without a
     /// change, by futex(2).
@@ -64,7 +64,8 @@ impl MmapRaw {
     /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be
     /// stored to; or leaves both as they were. A `new_len` that is not larger changes nothing.
     ///
-    /// `file` is the one that is mapped, open for writing; nobody else changes its length meanwhile.
+    /// `file` is the one that is mapped, open for writing; nobody else changes its length meanwhile. On an
+    /// error, blocks that were reserved past its end go, those of an earlier fallocate(2) too.
     /// Its space is reserved as [`reserve`](crate::reserve) does, so that a full disk is an error here
     /// and not a SIGBUS later; a file system that cannot reserve (UBIFS, NFS before 4.2) is asked for the length
     /// only. The map may move: pointers into it are then stale. The new length is on the medium after the
@@ -77,7 +78,9 @@ impl MmapRaw {
     /// - [`Error::TooLong`]: the length does not fit in an `isize`, or its end not in a file.
     /// - [`Error::Sys`]: the address space has no room (`ENOMEM`), the map is more than one VMA (`EFAULT`; see
     ///   [`advise_range`](Self::advise_range)), the file is not open for writing (`EBADF`, `EINVAL`), is sealed
-    ///   (`EPERM`) or would pass the largest length (`EFBIG`).
+    ///   (`EPERM`) or would pass the largest length (`EFBIG`). Past `RLIMIT_FSIZE` there is the signal
+    ///   SIGXFSZ, too.
+    /// - [`Error::Unreachable`]: `file` is not the one that is mapped.
     pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
         let old_len = self.len;
         if new_len <= old_len {
@@ -89,45 +92,45 @@ impl MmapRaw {
         mapped_len(self.page, self.head(), new_len)?;
         let len = to_u64(new_len);
         let end = offset.checked_add(len).ok_or(Error::TooLong { len })?;
-        let (_, file_len) = sys::file_type_and_len(file)?;
-        // In range: they lie between the map's first byte and `end`.
-        let first = offset
-            .wrapping_add(to_u64(old_len))
-            .min(file_len)
-            .max(offset);
-        let grown = allocate(file, true, first, end.wrapping_sub(first))
-            .or_else(|error| match error {
-                Error::Sys { errno, .. } if cannot_reserve(errno) => Ok(()),
-                error => Err(error),
-            })
-            .and_then(|()| self.remap_and_extend(file, new_len, end.max(file_len), file_len));
+        let before = sys::file_extent(file)?;
+        // SAFETY: the doc says that pointers are stale. The bytes past the end of the file are in it before
+        // this returns, or out of the map again.
+        unsafe { self.remap(new_len, RemapOptions::new().may_move(true))? };
+        let grown = self.extend(file, before, offset, end, old_len);
         if grown.is_err() {
-            give_back(file, file_len);
+            // Shrinking in place takes nothing that could be short.
+            // SAFETY: the map has its old length again, and the file reaches as far as before.
+            let _ = unsafe { self.remap(old_len, RemapOptions::new()) };
+            give_back(file, before);
         }
         grown
     }
 
-    fn remap_and_extend(
-        &mut self,
+    /// Gives the file the bytes that the map now has.
+    fn extend(
+        &self,
         file: BorrowedFd<'_>,
-        new_len: usize,
-        new_file_len: u64,
-        file_len: u64,
+        before: FileExtent,
+        offset: u64,
+        end: u64,
+        old_len: usize,
     ) -> Result<(), Error> {
-        let old_len = self.len;
-        // SAFETY: `grow` says that pointers are stale. The bytes past the end of the file are in it before
-        // this returns, or out of the map again.
-        unsafe { self.remap(new_len, RemapOptions::new().may_move(true))? };
-        if new_file_len == file_len {
-            return Ok(());
+        // In range: they lie between the map's first byte and `end`.
+        let first = offset
+            .wrapping_add(to_u64(old_len))
+            .min(before.len)
+            .max(offset);
+        match allocate(file, true, first, end.wrapping_sub(first)) {
+            Err(Error::Sys { errno, .. }) if cannot_reserve(errno) => {}
+            result => result?,
         }
-        let extended = sys::ftruncate(file, new_file_len);
-        if extended.is_err() {
-            // Shrinking in place takes nothing that could be short.
-            // SAFETY: the map has its old length again, and the file reaches as far as before.
-            let _ = unsafe { self.remap(old_len, RemapOptions::new()) };
+        if before.len < end {
+            sys::ftruncate(file, end)?;
         }
-        extended
+        // If another file was given by mistake, this one is as short as it was.
+        let new = Span::new(old_len, self.len.wrapping_sub(old_len), self.len)?;
+        let [_, last] = new.ends();
+        self.prefault(last, Touch::Read)
     }
 
     fn prefault(&self, span: Span, touch: Touch) -> Result<(), Error> {
@@ -156,10 +159,11 @@ impl MmapRaw {
     }
 
     /// The kernel's pages that hold a span: where the first begins, where the last byte ends, and their
-    /// size. The map's own `page` may be larger.
+    /// size. The map's own `page` may be larger, or be supplied as smaller.
     pub(super) fn kernel_pages(&self, span: Span) -> (*mut u8, *mut u8, PageSize) {
-        // Pages of less than the kernel's size are looked at several times, and that is all.
-        let page = page_size().unwrap_or(PageSize::KIB_4).min(self.page);
+        // A map begins at one of them. Where nobody says how large they are, each is looked at several
+        // times.
+        let page = page_size().unwrap_or(PageSize::KIB_4);
         let first = self.as_mut_ptr().wrapping_add(span.offset());
         let start = first.wrapping_sub(page.offset_in_page(first.addr()));
         (start, first.wrapping_add(span.len()), page)
@@ -198,7 +202,8 @@ impl MmapRaw {
 ///
 /// - [`Error::NoSpace`]: the disk is full, or the quota reached.
 /// - [`Error::Sys`]: the file system cannot reserve (`EOPNOTSUPP`: UBIFS, JFFS2, NFS before 4.2), the file is
-///   not open for writing (`EBADF`), or the end is past the largest length of a file (`EFBIG`).
+///   not open for writing (`EBADF`), or the end is past the largest length of a file (`EFBIG`). Past
+///   `RLIMIT_FSIZE` there is the signal SIGXFSZ, too.
 ///
 /// # Examples
 ///
@@ -240,11 +245,11 @@ fn cannot_reserve(errno: Errno) -> bool {
     matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS)
 }
 
-/// Frees what a failed `grow` has reserved past the end of the file: setting the length that the file
-/// has does that.
-fn give_back(file: BorrowedFd<'_>, file_len: u64) {
-    if sys::file_type_and_len(file).is_ok_and(|(_, len)| len == file_len) {
+/// Gives the file the length that it had, and frees what a failed `grow` has reserved past its end: setting
+/// a length does that, also if it is the same.
+fn give_back(file: BorrowedFd<'_>, before: FileExtent) {
+    if sys::file_extent(file).is_ok_and(|now| now != before) {
         // An error has nothing to add to the one that is on its way.
-        let _ = sys::ftruncate(file, file_len);
+        let _ = sys::ftruncate(file, before.len);
     }
 }

@@ -51,24 +51,16 @@ const NUMBERS: Numbers = numbers!(98, 178, 232, 135);
 /// # Safety
 ///
 /// - The caller owns every page of the range.
+/// - `pages` has a byte for each.
 pub(super) unsafe fn mincore(
     start: *mut c_void,
     len: usize,
     pages: &mut [u8],
 ) -> Result<(), Errno> {
-    // The kernel writes one byte for each page, and the smallest have 4 KiB.
-    if len.div_ceil(4096) > pages.len() {
-        return Err(Errno::INVAL);
-    }
     let (start, pages) = (start.expose_provenance(), pages.as_mut_ptr());
-    // SAFETY: reads page tables, and writes at most `pages.len()` bytes there.
-    let result = unsafe {
-        call(
-            NUMBERS.mincore,
-            [start, len, pages.expose_provenance(), 0, 0, 0],
-        )
-    };
-    result.map(|_| ())
+    let arguments = [start, len, pages.expose_provenance(), 0, 0, 0];
+    // SAFETY: reads page tables, and writes to `pages`.
+    unsafe { call(NUMBERS.mincore, arguments) }.map(|_| ())
 }
 
 /// `FUTEX_WAKE_OP`, which ORs 0 to the word and wakes one waiter at most, here and there.
@@ -81,7 +73,16 @@ pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Res
     // Upper four bits: FUTEX_OP_OR; the next: FUTEX_OP_CMP_EQ; then both operands, 0.
     const OR_NOTHING: usize = 2 << 28;
     // SAFETY: the kernel changes the word atomically, and to what it was.
-    unsafe { futex(nobody, WAKE_OP, 0, 0, word.expose_provenance(), OR_NOTHING) }
+    unsafe {
+        futex(
+            ptr::from_ref(nobody).cast(),
+            WAKE_OP,
+            0,
+            0,
+            word.expose_provenance(),
+            OR_NOTHING,
+        )
+    }
 }
 
 /// `FUTEX_CMP_REQUEUE`, which compares the word with 0 and moves no waiter: `EAGAIN` if it is another
@@ -90,10 +91,8 @@ pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Res
 /// # Safety
 ///
 /// - `word` is a multiple of 4, in a map that the caller owns.
-pub(super) unsafe fn futex_compare(nobody: &AtomicU32, word: *mut u32) -> Result<(), Errno> {
+pub(super) unsafe fn futex_compare(nobody: &AtomicU32, word: *const u32) -> Result<(), Errno> {
     const CMP_REQUEUE: usize = 4;
-    // SAFETY: as the caller says.
-    let word = unsafe { AtomicU32::from_ptr(word) };
     let nobody = ptr::from_ref(nobody).expose_provenance();
     // SAFETY: the kernel reads the word.
     unsafe { futex(word, CMP_REQUEUE, 0, 0, nobody, 0) }
@@ -106,7 +105,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
     let value = usize::try_from(value).unwrap_or(usize::MAX);
     // An error is a value that has changed, or a signal: the caller looks again.
     // SAFETY: the kernel reads the word. No timeout.
-    let _ = unsafe { futex(word, WAIT, value, 0, 0, 0) };
+    let _ = unsafe { futex(ptr::from_ref(word).cast(), WAIT, value, 0, 0, 0) };
 }
 
 /// `FUTEX_WAKE`: wakes one thread that sleeps at the word.
@@ -114,7 +113,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
 pub(crate) fn futex_wake_one(word: &AtomicU32) {
     const WAKE: usize = 1;
     // SAFETY: touches no memory.
-    let _ = unsafe { futex(word, WAKE, 1, 0, 0, 0) };
+    let _ = unsafe { futex(ptr::from_ref(word).cast(), WAKE, 1, 0, 0, 0) };
 }
 
 /// futex(2) among the threads of this process.
@@ -123,7 +122,7 @@ pub(crate) fn futex_wake_one(word: &AtomicU32) {
 ///
 /// - What the operation does to memory is allowed.
 unsafe fn futex(
-    word: &AtomicU32,
+    word: *const u32,
     operation: usize,
     value: usize,
     value2: usize,
@@ -131,8 +130,14 @@ unsafe fn futex(
     value3: usize,
 ) -> Result<(), Errno> {
     const PRIVATE: usize = 128;
-    let word = ptr::from_ref(word).expose_provenance();
-    let arguments = [word, operation | PRIVATE, value, value2, word2, value3];
+    let arguments = [
+        word.expose_provenance(),
+        operation | PRIVATE,
+        value,
+        value2,
+        word2,
+        value3,
+    ];
     // SAFETY: the caller's duty, passed on.
     unsafe { call(NUMBERS.futex, arguments) }.map(|_| ())
 }

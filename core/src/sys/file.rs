@@ -71,6 +71,25 @@ pub(crate) fn file_type_and_len(file: BorrowedFd<'_>) -> Result<(FileType, u64),
     Ok((FileType::from_raw_mode(stat.st_mode), len))
 }
 
+/// How far a file reaches, and how much of the medium it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileExtent {
+    /// In bytes.
+    pub(crate) len: u64,
+    /// Of 512 bytes, those past its end too.
+    blocks: u64,
+}
+
+/// What fstat(2) says about that.
+pub(crate) fn file_extent(file: BorrowedFd<'_>) -> Result<FileExtent, Error> {
+    let stat = named(Call::Fstat, rustix::fs::fstat(file))?;
+    Ok(FileExtent {
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        // Of other types on other architectures.
+        blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
+    })
+}
+
 /// `BLKGETSIZE64`: the length of a block device in bytes.
 pub(crate) fn block_device_len(device: BorrowedFd<'_>) -> Result<u64, Error> {
     // The number encodes the size of size_t, but the kernel writes 64 bits on every architecture.

@@ -14,7 +14,8 @@ use core::sync::atomic::AtomicU32;
 
 use rustix::mm;
 
-use super::{Errno, bare};
+use super::{Errno, bare, page_size};
+use crate::PageSize;
 
 /// What a touch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +81,19 @@ pub(crate) const RESIDENT_PAGES: usize = 256;
 ///
 /// # Safety
 ///
-/// - The caller owns every page of the range, which has at most [`RESIDENT_PAGES`] of the kernel's.
-pub(crate) unsafe fn resident(start: *mut c_void, len: usize) -> [u8; RESIDENT_PAGES] {
+/// - The caller owns every page of the range.
+pub(crate) unsafe fn resident(
+    start: *mut c_void,
+    len: usize,
+    page: PageSize,
+) -> [u8; RESIDENT_PAGES] {
     let mut pages = [0; RESIDENT_PAGES];
-    // SAFETY: the caller's duty, passed on.
-    match unsafe { bare::mincore(start, len, &mut pages) } {
-        Ok(()) => pages,
-        Err(_) => [1; RESIDENT_PAGES],
+    // The kernel writes a byte for each page of its own size: only if that is what the caller counts in.
+    let counted = page_size() == Ok(page) && len.div_ceil(page.get()) <= RESIDENT_PAGES;
+    // SAFETY: the caller's duty, and there is a byte for each page.
+    if counted && unsafe { bare::mincore(start, len, &mut pages) }.is_ok() {
+        pages
+    } else {
+        [1; RESIDENT_PAGES]
     }
 }

@@ -13,7 +13,7 @@ use core::fmt;
 use critical_section::Mutex;
 
 use super::turn::Turn;
-use super::{Commit, commit, retry};
+use super::{Commit, commit, retry, retry_span};
 use crate::sys::Errno;
 use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
 
@@ -25,8 +25,9 @@ const COPIED_AT_ONCE: usize = 256;
 ///
 /// A write copies its bytes and remembers their range inside a critical section, at most 256 bytes in each. What
 /// that is, the final binary chooses: feature `std` of the crate critical-section, a board's own, or this
-/// crate's feature `critical-section-linux`. No system call is made inside, and no commit keeps a write from
-/// going on. A write that comes while a commit runs is in that commit, or pending afterwards.
+/// crate's feature `critical-section-linux`. This crate makes no system call inside, and a commit does not hold it.
+/// But a store to a page that is not in memory waits for the kernel to bring it there, and where that cannot be
+/// done it raises SIGBUS: [`MmapRaw::prefault_write`] and [`reserve`](crate::reserve) beforehand help. A write that comes while a commit runs is in that commit, or pending afterwards.
 ///
 /// # Examples
 ///
@@ -51,6 +52,8 @@ struct Ranges<const N: usize> {
     dirty: DirtyRanges<N>,
     /// Of the commit that runs, until it is on the medium.
     in_flight: DirtyRanges<N>,
+    /// See [`Tracked`](crate::Tracked).
+    failed_here: bool,
 }
 
 impl<const N: usize> SharedTracked<N> {
@@ -62,6 +65,7 @@ impl<const N: usize> SharedTracked<N> {
             ranges: Mutex::new(RefCell::new(Ranges {
                 dirty: DirtyRanges::new(),
                 in_flight: DirtyRanges::new(),
+                failed_here: false,
             })),
             commit: Turn::new(),
         }
@@ -136,9 +140,9 @@ impl<const N: usize> SharedTracked<N> {
     ///
     /// - As for [`commit`](Self::commit).
     pub fn commit_with(&self, gap: usize) -> Result<Commit, Error> {
-        self.in_turn(|map, ranges| {
-            map.check_not_failed()?;
-            commit(map, ranges, gap)
+        self.in_turn(|| {
+            self.raw().check_not_failed()?;
+            self.store(|ranges| commit(self.raw(), ranges, gap))
         })
     }
 
@@ -149,7 +153,23 @@ impl<const N: usize> SharedTracked<N> {
     /// - As for [`Tracked::retry`](crate::Tracked::retry).
     /// - [`Error::Busy`]: as for [`write`](Self::write).
     pub fn retry(&self) -> Result<Commit, Error> {
-        self.in_turn(retry)
+        self.in_turn(|| {
+            let map = self.raw();
+            let span = self.with(|ranges| {
+                // For the span: a commit that was cut short by an error has left none in flight.
+                retry_span(map, &ranges.dirty, ranges.failed_here)
+            })?;
+            // Before the ranges are taken: a write that comes now, and fails together with what is old, is
+            // still among those that are made dirty.
+            map.collect_old_errors(span);
+            self.store(|ranges| {
+                let span = match ranges.hull() {
+                    Some(hull) => span.hull(hull),
+                    None => span,
+                };
+                retry(map, ranges, span)
+            })
+        })
     }
 
     /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
@@ -196,28 +216,33 @@ impl<const N: usize> SharedTracked<N> {
         })
     }
 
+    /// Runs something while no other thread commits.
+    fn in_turn(&self, body: impl FnOnce() -> Result<Commit, Error>) -> Result<Commit, Error> {
+        self.commit.take();
+        let result = body();
+        self.commit.give();
+        result
+    }
+
     /// Takes what is pending, stores it in the way that is given, outside of any critical section, and puts
     /// it back if that fails.
-    fn in_turn(
+    fn store(
         &self,
-        store: impl FnOnce(&MmapRaw, &DirtyRanges<N>) -> Result<Commit, Error>,
+        store: impl FnOnce(&DirtyRanges<N>) -> Result<Commit, Error>,
     ) -> Result<Commit, Error> {
-        self.commit.take();
         let taken = self.with(|ranges| {
-            core::mem::swap(&mut ranges.dirty, &mut ranges.in_flight);
+            ranges.in_flight.merge(&ranges.dirty);
+            ranges.dirty.clear();
             ranges.in_flight.clone()
-        });
-        let result = taken.and_then(|taken| {
-            let result = store(self.raw(), &taken);
-            self.with(|ranges| {
-                if result.is_err() {
-                    ranges.dirty.merge(&ranges.in_flight);
-                }
-                ranges.in_flight.clear();
-            })?;
-            result
-        });
-        self.commit.give();
+        })?;
+        let result = store(&taken);
+        self.with(|ranges| {
+            if result.is_err() {
+                ranges.dirty.merge(&ranges.in_flight);
+            }
+            ranges.failed_here = result.is_err();
+            ranges.in_flight.clear();
+        })?;
         result
     }
 }

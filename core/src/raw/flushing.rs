@@ -1,0 +1,118 @@
+//! [`Flushing`]: what a flush has to know of its map.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::sys::{Errno, MsyncFlags};
+
+/// Whether a flush failed, and how a flush is done.
+///
+/// A flush only loads, and only stores where it fails: on aarch64 a read-modify-write is a call of a helper that
+/// needs libc. Retries have some.
+#[derive(Debug)]
+pub(super) struct Flushing {
+    // The flags that a flush gives to msync(2): `MS_SYNC`, or `REFUSED` where there is more to do. That way
+    // the hot path has no check of its own: the kernel answers `EINVAL`, and what follows is out of line.
+    // Above the flags are the errno of the flush that failed, or 0, and the ticket of the retry that is under
+    // way, or 0. All in one word, so that no two of them can disagree.
+    word: AtomicU32,
+    // The map keeps its file, and ranged advice may have split it into several VMAs.
+    split: AtomicBool,
+    // A private map stores nothing.
+    private: bool,
+}
+
+/// All is well, and msync(2) is all that a flush takes.
+const PLAIN: u32 = MsyncFlags::SYNC.bits();
+/// `MS_SYNC` and `MS_ASYNC`: only one may be given.
+const REFUSED: u32 = MsyncFlags::SYNC.bits() | MsyncFlags::ASYNC.bits();
+const ERRNO_SHIFT: u32 = 4;
+const ERRNO: u32 = 0xfff << ERRNO_SHIFT;
+const TICKET_SHIFT: u32 = 16;
+
+/// A retry that was begun.
+#[derive(Debug)]
+pub(super) struct Ticket(u32);
+
+// Relaxed, all of it: it says nothing about other memory.
+const ORDER: Ordering = Ordering::Relaxed;
+
+impl Flushing {
+    #[inline]
+    pub(super) const fn new(private: bool) -> Self {
+        Self {
+            word: AtomicU32::new(PLAIN),
+            split: AtomicBool::new(false),
+            private,
+        }
+    }
+
+    /// From now on the map has a file of its own, and with it another way to flush.
+    pub(super) fn keep_file(&mut self) {
+        *self.word.get_mut() = REFUSED;
+    }
+
+    #[inline]
+    pub(super) fn flags(&self) -> MsyncFlags {
+        MsyncFlags::from_bits_retain(self.word.load(ORDER))
+    }
+
+    /// Tells whether these flags were to be refused.
+    pub(super) fn are_refused(flags: MsyncFlags) -> bool {
+        flags != MsyncFlags::SYNC
+    }
+
+    #[inline]
+    pub(super) fn failed(&self) -> Option<Errno> {
+        let errno = (self.word.load(ORDER) & ERRNO).wrapping_shr(ERRNO_SHIFT);
+        (errno != 0).then(|| Errno::from_raw_os_error(errno.cast_signed()))
+    }
+
+    /// Whatever else was under way: a retry does not end well then.
+    pub(super) fn set_failed(&self, errno: Errno) {
+        let errno = errno.raw_os_error().cast_unsigned();
+        self.word
+            .store(REFUSED | errno.wrapping_shl(ERRNO_SHIFT) & ERRNO, ORDER);
+    }
+
+    pub(super) fn is_split(&self) -> bool {
+        self.split.load(ORDER)
+    }
+
+    pub(super) fn set_split(&self) {
+        self.split.store(true, ORDER);
+    }
+
+    pub(super) const fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// What was recorded up to now is what the retry is about.
+    pub(super) fn begin_retry(&self) -> Ticket {
+        static TICKETS: AtomicU32 = AtomicU32::new(0);
+        // Never 0, and another for each of the retries that can be under way at the same time.
+        let ticket = TICKETS.fetch_add(1, ORDER) | 1 << 15;
+        let mut word = self.word.load(ORDER);
+        loop {
+            let marked = REFUSED | word & ERRNO | ticket.wrapping_shl(TICKET_SHIFT);
+            match self.word.compare_exchange_weak(word, marked, ORDER, ORDER) {
+                Ok(_) => return Ticket(marked),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// It went well. What was recorded since it began stays.
+    pub(super) fn end_retry(&self, ticket: &Ticket, keeps_file: bool) {
+        let well = if keeps_file { REFUSED } else { PLAIN };
+        let _ = self.word.compare_exchange(ticket.0, well, ORDER, ORDER);
+    }
+
+    /// It did not go well: all is as before.
+    pub(super) fn give_up_retry(&self, ticket: &Ticket, keeps_file: bool) {
+        let before = match ticket.0 & ERRNO {
+            0 if !keeps_file => PLAIN,
+            errno => REFUSED | errno,
+        };
+        let _ = self.word.compare_exchange(ticket.0, before, ORDER, ORDER);
+    }
+}
