@@ -173,12 +173,13 @@ impl MmapOptions {
     /// changed byte. For shared writable maps of files; others ignore it.
     ///
     /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed
-    /// when one byte is stored to. With this option the cached pages of the range are dropped
-    /// before the file is mapped, and the map gets `MADV_RANDOM` before its first touch, so that
+    /// when one byte is stored to. With this option the cached pages of the file are dropped
+    /// before it is mapped, and the map gets `MADV_RANDOM` before its first touch, so that
     /// they come back one by one. The price: no read-ahead, so the first touch of each page waits for the
     /// medium. What was written to the file before is stored first, as fdatasync(2) does; that error, if
-    /// there is one, is this call's. Pages that another map or lock holds stay as they are. It is of no use
-    /// together with [`populate`](Self::populate).
+    /// there is one, is this call's: the pages that could not be written may be dropped with the others. Pages
+    /// that another map or lock holds stay as they are. It is of no use together with
+    /// [`populate`](Self::populate).
     #[doc(alias = "MADV_RANDOM")]
     #[inline]
     pub const fn scattered(&mut self) -> &mut Self {

@@ -105,7 +105,7 @@ impl<const N: usize> Tracked<N> {
     /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that
     /// holds them.
     ///
-    /// When this returns `Ok`, they survive a power cut. Nothing pending is `Ok` without a system call. Dirty
+    /// When this returns `Ok`, they survive a power cut; those of a private map are stored nowhere. Nothing pending is `Ok` without a system call. Dirty
     /// pages between the ranges, of whoever made them dirty, are written too; with much of that see
     /// [`commit_with`](Self::commit_with). A map that keeps its file and is split into several VMAs uses
     /// fdatasync(2).
@@ -114,13 +114,16 @@ impl<const N: usize> Tracked<N> {
     ///
     /// - [`Error::Sys`]: write-back failed, now or in an earlier commit. All ranges stay pending, and every
     ///   commit fails until [`retry`](Self::retry) succeeds.
+    ///
+    /// The kernel tells a failure once for each open file. Give each map a file that was opened for it: of two
+    /// maps of one open file, one may get the error that is about the other, and that one `Ok`.
     #[inline]
     pub fn commit(&mut self) -> Result<Commit, Error> {
         self.commit_with(usize::MAX)
     }
 
-    /// Like [`commit`](Self::commit), but ranges that are more than `gap` bytes apart are committed apart,
-    /// with a flush of the device for each group.
+    /// Like [`commit`](Self::commit), but where more than `gap` bytes of whole pages lie between two
+    /// ranges, they are committed apart, with a flush of the device for each group.
     ///
     /// That pays where other pages of the file, in the gaps, are dirty for other reasons, and many: about
     /// as many bytes as the medium writes in the time of a flush. Clean pages in a gap cost nothing. A
@@ -172,6 +175,16 @@ impl<const N: usize> Tracked<N> {
         self.dirty.clear();
         self.failed_here = false;
         Ok(done)
+    }
+
+    /// Starts to write what is pending to the medium, and does not wait: a later commit then has less to
+    /// wait for. It is still pending. `file` is the one that is mapped; see [`MmapRaw::start_writeback`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::start_writeback`].
+    pub fn start_writeback<F: AsFd>(&self, file: F) -> Result<(), Error> {
+        start_writeback(self.map.as_raw(), self.dirty.hull(), file)
     }
 
     /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
@@ -231,7 +244,8 @@ impl<const N: usize> Tracked<N> {
     }
 }
 
-/// Flushes the ranges in groups; none is not a flush. The one place where it is decided how many calls that takes.
+/// Flushes the ranges in groups; none is not a flush. The one place where it is decided how many calls that
+/// takes.
 fn commit<const N: usize>(
     map: &MmapRaw,
     ranges: &DirtyRanges<N>,
@@ -239,21 +253,30 @@ fn commit<const N: usize>(
 ) -> Result<Commit, Error> {
     let mut done = Commit {
         ranges: ranges.len(),
-        ..Commit::default()
+        pages: pages(map, ranges),
+        calls: 0,
     };
     if ranges.is_empty() {
         return Ok(done);
     }
+    if let Some(result) = map.flush_file() {
+        done.calls = 1;
+        return result.map(|()| done);
+    }
+    // Between the groups are whole pages: none is written twice.
+    let (page, head) = (map.page_size(), map.head());
+    let apart = |left: Span, right: Span| {
+        let pages = |span: Span| span.shifted(head).out_to_pages(page);
+        pages(right).offset().saturating_sub(pages(left).end()) > gap
+    };
     let mut rest = ranges.iter().peekable();
     while let Some(mut group) = rest.next() {
-        while let Some(next) = rest.next_if(|next| next.offset().saturating_sub(group.end()) <= gap)
-        {
+        while let Some(next) = rest.next_if(|next| !apart(group, *next)) {
             group = group.up_to(next);
         }
-        map.flush_around(group)?;
+        map.flush_span(group)?;
         done.calls = done.calls.saturating_add(1);
     }
-    done.pages = pages(map, ranges);
     Ok(done)
 }
 
@@ -297,6 +320,13 @@ fn retry<const N: usize>(
         // To collect old errors, and to store.
         calls: 2,
     })
+}
+
+fn start_writeback<F: AsFd>(map: &MmapRaw, hull: Option<Span>, file: F) -> Result<(), Error> {
+    match hull {
+        Some(hull) => map.start_writeback(file, hull.offset(), hull.len()),
+        None => Ok(()),
+    }
 }
 
 fn pages<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> usize {

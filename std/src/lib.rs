@@ -17,7 +17,7 @@ pub use options::{MapIfSafeError, MmapOptions};
 /// The layer below: the same maps without std, and its error type.
 pub use rawmap_core;
 pub use rawmap_core::{
-    Advice, Commit, DirtyRanges, PageSize, Protection, RemapOptions, Span, UncheckedAdvice,
+    Advice, Commit, DirtyRanges, Error, PageSize, Protection, RemapOptions, Span, UncheckedAdvice,
     page_size,
 };
 #[cfg(feature = "critical-section")]

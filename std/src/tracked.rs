@@ -62,13 +62,15 @@ impl<const N: usize> Tracked<N> {
     /// # Errors
     ///
     /// - Write-back failed, now or in an earlier commit. All ranges stay pending, and every commit fails
-    ///   until [`retry`](Self::retry) succeeds.
+    ///   until [`retry`](Self::retry) succeeds. Give each map a file that was opened for it: the kernel tells
+    ///   a failure once for each open file.
     #[inline]
     pub fn commit(&mut self) -> io::Result<Commit> {
         Ok(self.0.commit()?)
     }
 
-    /// Like [`commit`](Self::commit), but ranges that are more than `gap` bytes apart are committed apart.
+    /// Like [`commit`](Self::commit), but where more than `gap` bytes of whole pages lie between two ranges,
+    /// they are committed apart.
     /// See [`rawmap_core::Tracked::commit_with`].
     ///
     /// # Errors
@@ -88,6 +90,26 @@ impl<const N: usize> Tracked<N> {
     /// - Write-back failed again, or a page cannot be made dirty. All ranges stay pending.
     pub fn retry(&mut self) -> io::Result<Commit> {
         Ok(self.0.retry()?)
+    }
+
+    /// Starts to write what is pending to the medium, and does not wait: a later commit then has less to
+    /// wait for. `file` is the one that is mapped. See [`rawmap_core::Tracked::start_writeback`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapMut::start_writeback`].
+    pub fn start_writeback<T: MmapAsRawDesc>(&self, file: T) -> io::Result<()> {
+        Ok(self.0.start_writeback(file.as_raw_desc().borrow()?)?)
+    }
+
+    /// Brings a range into memory for writing, and finds out whether there is room; see
+    /// [`MmapMut::prefault_write`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapMut::prefault_write`].
+    pub fn prefault_write(&self, offset: usize, len: usize) -> io::Result<()> {
+        Ok(self.0.as_map().as_raw().prefault_write(offset, len)?)
     }
 
     /// Gives the error of the commit that failed, until a [`retry`](Self::retry) succeeds.
@@ -211,7 +233,8 @@ impl<const N: usize> SharedTracked<N> {
         Ok(self.0.commit()?)
     }
 
-    /// Like [`commit`](Self::commit), but ranges that are more than `gap` bytes apart are committed apart.
+    /// Like [`commit`](Self::commit), but where more than `gap` bytes of whole pages lie between two ranges,
+    /// they are committed apart.
     ///
     /// # Errors
     ///
@@ -227,6 +250,26 @@ impl<const N: usize> SharedTracked<N> {
     /// - As for [`Tracked::retry`].
     pub fn retry(&self) -> io::Result<Commit> {
         Ok(self.0.retry()?)
+    }
+
+    /// Starts to write what is pending to the medium, and does not wait: a later commit then has less to
+    /// wait for. `file` is the one that is mapped. See [`rawmap_core::Tracked::start_writeback`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapMut::start_writeback`].
+    pub fn start_writeback<T: MmapAsRawDesc>(&self, file: T) -> io::Result<()> {
+        Ok(self.0.start_writeback(file.as_raw_desc().borrow()?)?)
+    }
+
+    /// Brings a range into memory for writing, and finds out whether there is room; see
+    /// [`MmapMut::prefault_write`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapMut::prefault_write`].
+    pub fn prefault_write(&self, offset: usize, len: usize) -> io::Result<()> {
+        Ok(self.0.prefault_write(offset, len)?)
     }
 
     /// Gives the error of the commit that failed, until a [`retry`](Self::retry) succeeds.
@@ -252,6 +295,25 @@ impl<const N: usize> SharedTracked<N> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Gives the number of bytes that no commit has stored yet.
+    ///
+    /// # Errors
+    ///
+    /// - `ResourceBusy`: see [`rawmap_core::SharedTracked::write`].
+    pub fn pending_bytes(&self) -> io::Result<usize> {
+        Ok(self.0.pending_bytes()?)
+    }
+
+    /// Extends the file and the map together, or leaves both as they were; see [`MmapMut::grow`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapMut::grow`].
+    pub fn grow<T: MmapAsRawDesc>(&mut self, file: T, new_len: usize) -> io::Result<()> {
+        let file = file.as_raw_desc();
+        Ok(self.0.grow(file.borrow()?, new_len)?)
     }
 
     /// Gives the map back. What is pending is no longer known: commit first, or flush the map.

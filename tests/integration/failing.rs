@@ -43,6 +43,8 @@ fn a_failed_flush_stays_failed_until_the_bytes_are_on_the_medium() {
         let mut map = map(disk);
         disk.fail();
         map[9000..9005].copy_from_slice(b"bytes");
+        // More pages away than are looked at in one go.
+        map[1_900_000..1_900_004].copy_from_slice(b"more");
         failed(map.flush_range(9000, 5).unwrap_err());
         for _ in 0..3 {
             failed(map.flush_range(9000, 5).unwrap_err());
@@ -58,15 +60,116 @@ fn a_failed_flush_stays_failed_until_the_bytes_are_on_the_medium() {
         // Ranges are still checked, and no bytes are still none.
         assert!(map.flush_range(usize::MAX, 2).is_err());
         map.flush_range(7, 0).unwrap();
+        // To retry nothing forgets nothing, and write-back that starts could drop what failed.
+        map.retry_flush_range(7, 0).unwrap();
+        failed(map.start_writeback(&disk.file, 0, 5).unwrap_err());
+        failed(map.flush().unwrap_err());
 
         disk.recover();
         failed(map.flush().unwrap_err());
         assert_eq!(disk.medium(9000, 5), [0; 5], "{on:?}");
         map.retry_flush().unwrap();
         assert_eq!(disk.medium(9000, 5), b"bytes", "{on:?}");
+        assert_eq!(disk.medium(1_900_000, 4), b"more", "{on:?}");
         assert!(map.failed().is_none());
         map.flush().unwrap();
         assert_eq!(&map[9000..9005], b"bytes");
+    });
+}
+
+/// fsync(2) takes the news of a failure from the kernel, so the map has to keep it.
+#[test]
+fn a_failed_fsync_is_remembered() {
+    const NAME: &str = "failing::a_failed_fsync_is_remembered";
+    on_failing_disks(NAME, |disk, on| {
+        let mut map = map(disk);
+        disk.fail();
+        map[9000..9005].copy_from_slice(b"bytes");
+        failed(map.flush_all(&disk.file).unwrap_err());
+        disk.recover();
+        failed(map.flush().unwrap_err());
+        // Pages that are not in memory are not missed.
+        map.retry_flush().unwrap();
+        assert_eq!(disk.medium(9000, 5), b"bytes", "{on:?}");
+        map.flush_all(&disk.file).unwrap();
+    });
+}
+
+/// A retry collects errors that are older than it. If it cannot go on, they are not forgotten.
+#[test]
+fn a_retry_that_cannot_dirty_a_page_keeps_the_failure() {
+    const NAME: &str = "failing::a_retry_that_cannot_dirty_a_page_keeps_the_failure";
+    on_failing_disks(NAME, |disk, on| {
+        let map = MmapOptions::new()
+            .len(FailingDisk::FILE_LEN)
+            .map_raw(&disk.file)
+            .unwrap();
+        let mut map = rawmap_core::MmapRaw::from(map);
+        disk.fail();
+        crate::store(&map, 100, b"read");
+        crate::store(&map, 900_000, b"only");
+        let page = rawmap::page_size().unwrap().get();
+        map.protect_range(rawmap::Protection::ReadOnly, 0, page)
+            .unwrap();
+        let refused = map.retry_flush().unwrap_err();
+        assert!(
+            matches!(refused, Error::Unreachable { offset: 0 }),
+            "{refused}"
+        );
+        assert!(map.failed().is_some(), "{on:?}");
+        disk.recover();
+        failed(map.flush().unwrap_err().into());
+        map.protect_range(rawmap::Protection::ReadWrite, 0, page)
+            .unwrap();
+        map.retry_flush().unwrap();
+        assert_eq!(
+            (disk.medium(100, 4), disk.medium(900_000, 4)),
+            (b"read".into(), b"only".into())
+        );
+    });
+}
+
+/// The kernel tries again by itself, and keeps that error for the next who asks.
+#[test]
+fn a_retry_does_not_fail_for_older_errors() {
+    const NAME: &str = "failing::a_retry_does_not_fail_for_older_errors";
+    on_failing_disks(NAME, |disk, on| {
+        let mut tracked = Tracked::<4>::new(map(disk));
+        disk.fail();
+        tracked.write(9000, b"one").unwrap();
+        failed(tracked.commit().unwrap_err());
+        tracked.write(9000, b"two").unwrap();
+        // As the kernel's own write-back.
+        // SAFETY: changes no memory of this process.
+        unsafe { libc::posix_fadvise(disk.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        disk.recover();
+        tracked.retry().unwrap();
+        assert_eq!(disk.medium(9000, 3), b"two", "{on:?}");
+    });
+}
+
+/// A failure that the map brought along is about bytes that `Tracked` does not know.
+#[test]
+fn a_failure_from_before_is_retried_over_all_of_the_map() {
+    const NAME: &str = "failing::a_failure_from_before_is_retried_over_all_of_the_map";
+    on_failing_disks(NAME, |disk, on| {
+        let mut map = map(disk);
+        disk.fail();
+        map[9000..9003].copy_from_slice(b"old");
+        failed(map.flush().unwrap_err());
+        let mut tracked = Tracked::<4>::new(map);
+        // Nothing is pending, and yet there is something to tell.
+        failed(tracked.commit().unwrap_err());
+        tracked.write(900_000, b"new").unwrap();
+        failed(tracked.commit().unwrap_err());
+        disk.recover();
+        tracked.retry().unwrap();
+        assert_eq!(
+            (disk.medium(9000, 3), disk.medium(900_000, 3)),
+            (b"old".into(), b"new".into()),
+            "{on:?}"
+        );
     });
 }
 
@@ -154,6 +257,22 @@ fn bytes_that_the_kernel_dropped_are_reported() {
         assert_eq!(core.retry().unwrap().ranges, 2);
         assert_eq!(disk.medium(20_000, 4), b"back");
         assert_eq!(disk.medium(600_000, 4), b"here");
+    });
+    // With one place for two ranges: the ends of what was joined are known.
+    on_failing_disks(NAME, |disk, on| {
+        let mut core = rawmap_core::Tracked::from(Tracked::<1>::new(map(disk)));
+        disk.fail();
+        core.write(20_000, b"gone").unwrap();
+        core.write(600_000, b"gone").unwrap();
+        assert!(core.commit().is_err() && !core.pending().is_exact());
+        // SAFETY: no slice lives.
+        unsafe { core.as_map().unchecked_advise(UncheckedAdvice::DontNeed) }.unwrap();
+        // SAFETY: changes no memory of this process.
+        unsafe { libc::posix_fadvise(disk.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        disk.recover();
+        assert_eq!(core.retry(), Err(Error::Lost { offset: 20_000 }), "{on:?}");
+        // A map that does not know what was changed takes what is there.
+        core.as_map().as_raw().retry_flush().unwrap();
     });
 }
 

@@ -100,6 +100,22 @@ fn a_full_disk_is_an_error_beforehand() {
     );
 
     disk.make_room();
+    // What does not fit as a whole leaves nothing behind: another file has room.
+    assert!(matches!(
+        reserve(&file, 0, 64 << 20),
+        Err(Error::NoSpace { .. })
+    ));
+    assert!(matches!(
+        map.grow(&file, 64 << 20),
+        Err(Error::NoSpace { .. })
+    ));
+    assert_eq!(
+        (file.metadata().unwrap().len(), map.len()),
+        (200_000, 200_000)
+    );
+    std::fs::write(disk.path().join("other"), vec![1; 300_000]).unwrap();
+    std::fs::remove_file(disk.path().join("other")).unwrap();
+
     reserve(&file, 0, 200_000).unwrap();
     map.grow(&file, 300_000).unwrap();
     disk.fill();
@@ -200,6 +216,15 @@ fn what_cannot_grow_stays_as_it_was() {
         assert_eq!(split.len(), 100_000);
         file.set_len(20_000).unwrap();
     }
+    // Another file, that this map is not of: it is as short as it was.
+    let other = file_of(10);
+    assert!(map.grow(&other, 100_000).is_err());
+    assert_eq!(other.metadata().unwrap().len(), 10);
+    unchanged(&map);
+    // A private copy has no length in the file.
+    // SAFETY: nobody else uses the file.
+    let mut private = unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
+    assert_eq!(private.grow(&file, 50_000), Err(Error::NoFile));
     // A descriptor that cannot extend the file.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     let read_only = File::open(path).unwrap();

@@ -81,10 +81,15 @@ fn groups_are_those_that_the_gap_allows() {
         assert_eq!(done.ranges, 5);
         done.calls
     };
-    assert_eq!(calls(0), 5);
-    assert_eq!(calls(89), 5);
-    assert_eq!(calls(90), 4);
-    assert_eq!(calls(10_000), 2);
+    // By whole pages: the first two ranges are in one, and never flushed twice.
+    let page = rawmap::page_size().unwrap().get();
+    if page == 4096 {
+        assert_eq!(calls(0), 4);
+        assert_eq!(calls(4_095), 4);
+        // From the end of the first page to the start of the third, and so on.
+        assert_eq!(calls(4_096), 2);
+        assert_eq!(calls(10_000), 2);
+    }
     assert_eq!(calls(usize::MAX), 1);
 }
 

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, Tracked};
+use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
 use rawmap_tests::{emulator, hides_dirty_pages, skip};
 
 use crate::flush::dirty_pages;
@@ -82,6 +83,17 @@ fn write_back_starts() {
     }
     let tail = dirty_pages(&file, (4097 + started + page) as u64, LEN as u64).unwrap();
     assert!(tail > 0, "the rest was started, too");
+    // Another part, in the middle.
+    let (file, map) = dirty_map(false);
+    map.start_writeback(&file, LEN / 2, LEN / 4).unwrap();
+    let start = Instant::now();
+    while dirty_pages(&file, 4097 + LEN as u64 / 2, LEN as u64 / 4) != Some(0) {
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+    assert!(
+        dirty_pages(&file, 4097, LEN as u64 / 4).unwrap() > 0,
+        "what comes before was started, too"
+    );
 }
 
 #[test]
@@ -167,6 +179,26 @@ fn scattered_updates_dirty_one_page() {
         assert_eq!((map[LEN / 2 + 99], map[LEN / 2 + 100]), (7, 8));
         dirty
     };
+    // A part of the file: folios reach over its edges.
+    let mut file = file_of(0);
+    file.write_all(&vec![7; LEN]).unwrap();
+    file.sync_all().unwrap();
+    let mut options = MmapOptions::new();
+    options.offset(5000).len(LEN / 4).scattered();
+    // SAFETY: nobody else uses the file.
+    let mut map = unsafe { options.map_mut(&file) }.unwrap();
+    map[0] = 1;
+    assert_eq!(dirty_pages(&file, 0, LEN as u64), Some(1));
+    // And pages that come later come one by one, too.
+    let address = format!("{:x}-", map.as_ptr().addr() - 5000 % page);
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let own = smaps.split_once(&address).unwrap().1;
+    let flags = own
+        .lines()
+        .find(|line| line.starts_with("VmFlags:"))
+        .unwrap();
+    assert!(flags.contains(" rr"), "no MADV_RANDOM: {flags}");
+
     assert_eq!(dirtied(true, true), 1, "pages of {page} bytes");
     assert_eq!(
         dirtied(true, false),
@@ -178,13 +210,15 @@ fn scattered_updates_dirty_one_page() {
 }
 
 /// The calls of a child of this test, one per line.
-fn traced(name: &str, calls: &str) -> Result<String, String> {
+fn traced(name: &str, calls: &str, inject: Option<&str>) -> Result<String, String> {
     if emulator().is_some() {
         return Err("strace and the emulator do not mix".to_owned());
     }
     let log = tempfile::NamedTempFile::new_in(test_dir()).unwrap();
     let done = Command::new("strace")
-        .args(["-f", "-e", &format!("trace={calls}"), "-o"])
+        .args(["-f", "-e", &format!("trace={calls}")])
+        .args(inject.map(|what| format!("--inject={what}")))
+        .arg("-o")
         .arg(log.path())
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name])
@@ -216,13 +250,24 @@ fn a_split_map_that_keeps_its_file_flushes_once() {
                 .unwrap();
         }
         map.flush().unwrap();
+        map.flush_all(&file).unwrap();
+        // Each call that splits.
+        let raw = || MmapOptions::new().keep_file().map_raw(&file).unwrap();
+        let (mut protected, locked) = (raw(), raw());
+        protected
+            .protect_range(rawmap::Protection::ReadOnly, 0, 4096)
+            .unwrap();
+        locked.lock_range(0, 4096).unwrap();
+        protected.flush().unwrap();
+        locked.flush().unwrap();
         let mut tracked = Tracked::<4>::new(map);
         tracked.write(5, b"a").unwrap();
         tracked.write(90_000, b"b").unwrap();
-        tracked.commit().unwrap();
+        // For all groups.
+        tracked.commit_with(0).unwrap();
         return;
     }
-    match traced(NAME, "msync,fdatasync") {
+    match traced(NAME, "msync,fdatasync,fsync", None) {
         Ok(log) => {
             // The first flush; then the kernel refuses a flag and is asked otherwise, twice.
             let lines = |call: &str, end: &str| {
@@ -230,7 +275,8 @@ fn a_split_map_that_keeps_its_file_flushes_once() {
                 log.lines().filter(ours).count()
             };
             assert_eq!(lines("msync(", "= 0"), 1, "{log}");
-            assert_eq!(lines("fdatasync(", "= 0"), 2, "{log}");
+            assert_eq!(lines("fdatasync(", "= 0"), 4, "{log}");
+            assert_eq!(lines(" fsync(", "= 0"), 1, "{log}");
         }
         Err(reason) => skip(NAME, &reason),
     }
@@ -257,8 +303,49 @@ fn a_commit_is_one_call_and_an_empty_one_none() {
         tracked.retry().unwrap();
         return;
     }
-    match traced(NAME, "msync") {
+    match traced(NAME, "msync", None) {
         Ok(log) => assert_eq!(log.matches("msync(").count(), 1 + 3, "{log}"),
+        Err(reason) => skip(NAME, &reason),
+    }
+}
+
+/// msync(2) is held up before it begins. A write that comes meanwhile does not wait, and is pending
+/// afterwards; a second commit waits for the first.
+#[test]
+fn writes_go_on_while_a_commit_waits() {
+    const NAME: &str = "writeback::writes_go_on_while_a_commit_waits";
+    if is_child() {
+        // SAFETY: nobody else uses the file.
+        let map = unsafe { MmapMut::map_mut(&file_of(100_000)) }.unwrap();
+        let tracked = SharedTracked::<4>::new(map);
+        tracked.write(10, b"first").unwrap();
+        let committed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                tracked.commit().unwrap();
+                committed.store(true, Ordering::SeqCst);
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(tracked.is_dirty(), "it is not stored yet");
+            for _ in 0..100 {
+                tracked.write(50_000, &[2; 1000]).unwrap();
+            }
+            assert!(
+                !committed.load(Ordering::SeqCst),
+                "the write waited for the commit"
+            );
+            // Waits for its turn, and then for its own.
+            assert_eq!(
+                tracked.commit().unwrap().ranges,
+                1,
+                "the write was in neither"
+            );
+            assert!(!tracked.is_dirty());
+        });
+        return;
+    }
+    match traced(NAME, "msync", Some("msync:delay_enter=1500000")) {
+        Ok(log) => assert_eq!(log.matches("msync(").count(), 2, "{log}"),
         Err(reason) => skip(NAME, &reason),
     }
 }

@@ -100,7 +100,7 @@ pub struct FailingDisk {
 
 impl FailingDisk {
     /// Length of the file in bytes.
-    pub const FILE_LEN: usize = 1 << 20;
+    pub const FILE_LEN: usize = 2 << 20;
     const PAGE: u64 = 4096;
 
     /// Makes one. It works until it is told to [`fail`](Self::fail).

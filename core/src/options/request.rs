@@ -43,7 +43,7 @@ impl MmapOptions {
         let shared_write = flags.contains(MapFlags::SHARED) && prot.contains(ProtFlags::WRITE);
         let scattered = self.scattered && shared_write;
         if let (Some(file), true) = (file, scattered) {
-            drop_cached(file, self.offset, len)?;
+            drop_cached(file)?;
         }
         let mut raw = MmapRaw::new(&Request {
             offset: if file.is_some() { self.offset } else { 0 },
@@ -119,12 +119,13 @@ impl MmapOptions {
     }
 }
 
-/// Takes the pages that the file has in the page cache out of it. Those that were brought in by large
-/// reads and writes are parts of large folios, and a store to one byte of such a folio makes all of it
-/// dirty: with them in place, `MADV_RANDOM` is too late.
+/// Takes the pages that the file has in the page cache out of it, all of them: a folio may reach over the
+/// edge of the map, and only whole folios go. Those that were brought in by large reads and writes are
+/// large, and a store to one byte of such a folio makes all of it dirty: with them in place,
+/// `MADV_RANDOM` is too late.
 #[cold]
 #[inline(never)]
-fn drop_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<(), Error> {
+fn drop_cached(file: BorrowedFd<'_>) -> Result<(), Error> {
     // Dirty pages stay. Write them first; an error here is about bytes that were written before.
     match sys::fdatasync(file) {
         // EINVAL: a file without a medium.
@@ -136,10 +137,7 @@ fn drop_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<(), Erro
             });
         }
     }
-    let Ok(len) = u64::try_from(len) else {
-        return Ok(());
-    };
-    sys::drop_clean_pages(file, offset, len)
+    sys::drop_clean_pages(file, 0, None)
 }
 
 /// `MAP_HUGETLB` and the size, which mmap(2) takes in the upper six bits of its flags.

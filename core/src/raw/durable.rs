@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code, reason = "system calls on pages of the own map")]
 
+use core::num::NonZeroU64;
+
 use super::flushing::Flushing;
 use super::{MmapRaw, NO_FILE, NONE_KEPT};
 use crate::error::Call;
@@ -70,7 +72,10 @@ impl MmapRaw {
         // A page that failed counts as clean: it must not be dropped.
         self.check_not_failed()?;
         let at = self.file_offset()?.saturating_add(to_u64(span.offset()));
-        sys::drop_clean_pages(file.as_fd(), at, to_u64(span.len()))
+        match NonZeroU64::new(to_u64(span.len())) {
+            Some(len) => sys::drop_clean_pages(file.as_fd(), at, Some(len)),
+            None => Ok(()),
+        }
     }
 
     /// Where the map begins in its file, in bytes.
@@ -107,7 +112,7 @@ impl MmapRaw {
         Ok(())
     }
 
-    fn kept_file(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn kept_file(&self) -> Option<BorrowedFd<'_>> {
         if self.kept == NONE_KEPT {
             return None;
         }
@@ -154,13 +159,16 @@ impl MmapRaw {
         }
     }
 
-    /// Like `flush_range` for a span that holds a byte, but may store more where that is cheaper.
-    pub(crate) fn flush_around(&self, span: Span) -> Result<(), Error> {
+    /// Flushes all of the file, where that costs fewer flushes of the device than msync(2).
+    pub(crate) fn flush_file(&self) -> Option<Result<(), Error>> {
+        let file = self.kept_file().filter(|_| self.flushing.is_split())?;
+        Some(self.check_not_failed().and_then(|()| self.sync_file(file)))
+    }
+
+    /// `flush_range` of a span that holds a byte.
+    pub(crate) fn flush_span(&self, span: Span) -> Result<(), Error> {
         self.check_not_failed()?;
-        match self.kept_file() {
-            Some(file) if self.flushing.is_split() => self.sync_file(file),
-            _ => self.sync_span(span),
-        }
+        self.sync_span(span)
     }
 
     /// Stores a span, which holds a byte, in the way that costs the fewest flushes of the device, and
@@ -182,7 +190,7 @@ impl MmapRaw {
     }
 
     /// One flush of the device for all of the file, where msync(2) takes one for each VMA.
-    fn sync_file(&self, file: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(super) fn sync_file(&self, file: BorrowedFd<'_>) -> Result<(), Error> {
         sys::fdatasync(file).map_err(|errno| self.remember(Call::Fdatasync, errno))
     }
 

@@ -116,3 +116,57 @@ impl Flushing {
         let _ = self.word.compare_exchange(ticket.0, before, ORDER, ORDER);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_plain(flushing: &Flushing) -> bool {
+        !Flushing::are_refused(flushing.flags())
+    }
+
+    #[test]
+    fn a_failure_stays_until_a_retry_ends_well() {
+        let state = Flushing::new(false);
+        assert!(is_plain(&state) && state.failed().is_none());
+        state.set_failed(Errno::IO);
+        assert_eq!(state.failed(), Some(Errno::IO));
+        let ticket = state.begin_retry();
+        assert_eq!(state.failed(), Some(Errno::IO));
+        state.give_up_retry(&ticket, false);
+        assert_eq!(state.failed(), Some(Errno::IO));
+        let ticket = state.begin_retry();
+        state.end_retry(&ticket, false);
+        assert!(is_plain(&state) && state.failed().is_none());
+    }
+
+    #[test]
+    fn a_retry_does_not_forget_what_came_after_it_began() {
+        let state = Flushing::new(false);
+        state.set_failed(Errno::IO);
+        let (first, second) = (state.begin_retry(), state.begin_retry());
+        // Of two retries the later one counts.
+        state.end_retry(&first, false);
+        assert_eq!(state.failed(), Some(Errno::IO));
+        state.set_failed(Errno::NOSPC);
+        state.end_retry(&second, false);
+        assert_eq!(state.failed(), Some(Errno::NOSPC));
+        assert!(!is_plain(&state));
+        // One that began where nothing had failed, and did not end well.
+        let state = Flushing::new(false);
+        let ticket = state.begin_retry();
+        state.give_up_retry(&ticket, false);
+        assert!(is_plain(&state));
+    }
+
+    #[test]
+    fn a_map_that_keeps_its_file_always_goes_the_long_way() {
+        let mut state = Flushing::new(false);
+        state.keep_file();
+        assert!(!is_plain(&state) && state.failed().is_none());
+        state.set_failed(Errno::IO);
+        let ticket = state.begin_retry();
+        state.end_retry(&ticket, true);
+        assert!(!is_plain(&state) && state.failed().is_none());
+    }
+}

@@ -10,7 +10,7 @@ use super::durable::to_u64;
 use super::pages::mapped_len;
 use super::{MmapRaw, RemapOptions};
 use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, FileExtent, Touch, page_size};
+use crate::sys::{self, AsFd, BorrowedFd, Errno, FileExtent, FileType, Touch, page_size};
 use crate::{Error, PageSize, Span};
 
 impl MmapRaw {
@@ -74,7 +74,8 @@ impl MmapRaw {
     /// # Errors
     ///
     /// - [`Error::NoSpace`]: the disk is full, or the quota reached.
-    /// - [`Error::NoFile`]: the map is of memory, not of a file.
+    /// - [`Error::NoFile`]: the map is of memory, not of a file, or is private.
+    /// - [`Error::OutOfRange`]: a block device is not as long.
     /// - [`Error::TooLong`]: the length does not fit in an `isize`, or its end not in a file.
     /// - [`Error::Sys`]: the address space has no room (`ENOMEM`), the map is more than one VMA (`EFAULT`; see
     ///   [`advise_range`](Self::advise_range)), the file is not open for writing (`EBADF`, `EINVAL`), is sealed
@@ -93,6 +94,13 @@ impl MmapRaw {
         let len = to_u64(new_len);
         let end = offset.checked_add(len).ok_or(Error::TooLong { len })?;
         let before = sys::file_extent(file)?;
+        if self.flushing.is_private() {
+            // Its bytes never reach the file, and neither does its length.
+            return Err(Error::NoFile);
+        }
+        if let (FileType::BlockDevice, _) = sys::file_type_and_len(file)? {
+            return self.grow_on_device(file, new_len, end);
+        }
         // SAFETY: the doc says that pointers are stale. The bytes past the end of the file are in it before
         // this returns, or out of the map again.
         unsafe { self.remap(new_len, RemapOptions::new().may_move(true))? };
@@ -104,6 +112,22 @@ impl MmapRaw {
             give_back(file, before);
         }
         grown
+    }
+
+    /// A device has the length that it has.
+    fn grow_on_device(
+        &mut self,
+        device: BorrowedFd<'_>,
+        new_len: usize,
+        end: u64,
+    ) -> Result<(), Error> {
+        let limit = sys::block_device_len(device)?;
+        if end > limit {
+            let (offset, len) = (self.file_offset()?, to_u64(new_len));
+            return Err(Error::OutOfRange { offset, len, limit });
+        }
+        // SAFETY: the doc of `grow` says that pointers are stale; the device reaches as far.
+        unsafe { self.remap(new_len, RemapOptions::new().may_move(true)) }
     }
 
     /// Gives the file the bytes that the map now has.
@@ -120,13 +144,11 @@ impl MmapRaw {
             .wrapping_add(to_u64(old_len))
             .min(before.len)
             .max(offset);
-        match allocate(file, true, first, end.wrapping_sub(first)) {
+        match allocate(file, first, end.wrapping_sub(first)) {
             Err(Error::Sys { errno, .. }) if cannot_reserve(errno) => {}
             result => result?,
         }
-        if before.len < end {
-            sys::ftruncate(file, end)?;
-        }
+        extend_to(file, before, end)?;
         // If another file was given by mistake, this one is as short as it was.
         let new = Span::new(old_len, self.len.wrapping_sub(old_len), self.len)?;
         let [_, last] = new.ends();
@@ -196,11 +218,13 @@ impl MmapRaw {
 ///
 /// Bytes that are there stay, holes become zeros, and a file that is shorter grows to the end of the
 /// range. On file systems that write each change to a new place (btrfs, and f2fs at times) a later store
-/// may find the disk full all the same. On an error a part may have been reserved.
+/// may find the disk full all the same. On an error the file has the length that it had, and what was
+/// reserved past its end is given back; holes inside it may have been filled.
 ///
 /// # Errors
 ///
 /// - [`Error::NoSpace`]: the disk is full, or the quota reached.
+/// - [`Error::TooLong`]: the end does not fit in a `u64`.
 /// - [`Error::Sys`]: the file system cannot reserve (`EOPNOTSUPP`: UBIFS, JFFS2, NFS before 4.2), the file is
 ///   not open for writing (`EBADF`), or the end is past the largest length of a file (`EFBIG`). Past
 ///   `RLIMIT_FSIZE` there is the signal SIGXFSZ, too.
@@ -224,14 +248,31 @@ impl MmapRaw {
 ///
 /// - [fallocate(2)](https://man7.org/linux/man-pages/man2/fallocate.2.html)
 pub fn reserve<F: AsFd>(file: F, offset: u64, len: u64) -> Result<(), Error> {
+    let (file, Some(end)) = (file.as_fd(), offset.checked_add(len)) else {
+        return Err(Error::TooLong { len });
+    };
     if len == 0 {
         return Ok(());
     }
-    allocate(file.as_fd(), false, offset, len)
+    let before = sys::file_extent(file)?;
+    let reserved = allocate(file, offset, len).and_then(|()| extend_to(file, before, end));
+    if reserved.is_err() {
+        give_back(file, before);
+    }
+    reserved
 }
 
-fn allocate(file: BorrowedFd<'_>, keep_size: bool, offset: u64, len: u64) -> Result<(), Error> {
-    match sys::fallocate(file, keep_size, offset, len) {
+fn extend_to(file: BorrowedFd<'_>, before: FileExtent, end: u64) -> Result<(), Error> {
+    if before.len < end {
+        sys::ftruncate(file, end)
+    } else {
+        Ok(())
+    }
+}
+
+/// Reserves, and leaves the length as it is.
+fn allocate(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Error> {
+    match sys::fallocate(file, offset, len) {
         Ok(()) => Ok(()),
         Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(Error::NoSpace { offset, len, errno }),
         Err(errno) => Err(Error::Sys {

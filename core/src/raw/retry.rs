@@ -101,7 +101,9 @@ impl MmapRaw {
         }
         let keeps_file = self.kept != NONE_KEPT;
         let ticket = self.flushing.begin_retry();
-        match dirty().and_then(|()| self.sync_span(span)) {
+        let file = self.kept_file().filter(|_| self.flushing.is_split());
+        let sync = |()| file.map_or_else(|| self.sync_span(span), |file| self.sync_file(file));
+        match dirty().and_then(sync) {
             Ok(()) => {
                 self.flushing.end_retry(&ticket, keeps_file);
                 // The kernel tells one of those who flush at the same time. It may have been another.

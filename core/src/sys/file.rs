@@ -28,29 +28,21 @@ pub(crate) fn fsync(file: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// `POSIX_FADV_DONTNEED`: starts to write the range's dirty pages, and drops clean ones that nobody has
-/// mapped. `len` 0 would reach to the end of the file, and does nothing here.
-pub(crate) fn drop_clean_pages(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Error> {
-    let Some(len) = NonZeroU64::new(len) else {
-        return Ok(());
-    };
+/// mapped. Without a length, to the end of the file.
+pub(crate) fn drop_clean_pages(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    len: Option<NonZeroU64>,
+) -> Result<(), Error> {
     named(
         Call::Fadvise,
-        rustix::fs::fadvise(file, offset, Some(len), rustix::fs::Advice::DontNeed),
+        rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed),
     )
 }
 
-/// fallocate(2), again for as long as a signal interrupts it.
-pub(crate) fn fallocate(
-    file: BorrowedFd<'_>,
-    keep_size: bool,
-    offset: u64,
-    len: u64,
-) -> Result<(), Errno> {
-    let mode = if keep_size {
-        FallocateFlags::KEEP_SIZE
-    } else {
-        FallocateFlags::empty()
-    };
+/// fallocate(2) that leaves the length of the file as it is, again for as long as a signal interrupts it.
+pub(crate) fn fallocate(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Errno> {
+    let mode = FallocateFlags::KEEP_SIZE;
     rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, mode, offset, len))
 }
 

@@ -13,8 +13,8 @@ use core::fmt;
 use critical_section::Mutex;
 
 use super::turn::Turn;
-use super::{Commit, commit, retry, retry_span};
-use crate::sys::Errno;
+use super::{Commit, commit, retry, retry_span, start_writeback};
+use crate::sys::{AsFd, Errno};
 use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
 
 /// Bytes that are copied in one critical section: so long may an interrupt wait.
@@ -170,6 +170,50 @@ impl<const N: usize> SharedTracked<N> {
                 retry(map, ranges, span)
             })
         })
+    }
+
+    /// Starts to write what is pending to the medium, and does not wait; see
+    /// [`Tracked::start_writeback`](crate::Tracked::start_writeback).
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::start_writeback`].
+    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    pub fn start_writeback<F: AsFd>(&self, file: F) -> Result<(), Error> {
+        let hull = self.with(|ranges| ranges.dirty.hull())?;
+        start_writeback(self.raw(), hull, file)
+    }
+
+    /// Brings a range into memory for writing, so that a [`write`](Self::write) waits for nothing there, and
+    /// finds out whether there is room; see [`MmapRaw::prefault_write`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::prefault_write`].
+    pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.raw().prefault_write(offset, len)
+    }
+
+    /// Gives the number of bytes that no commit has stored yet. More than there are, where a commit runs and
+    /// some are written again.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    pub fn pending_bytes(&self) -> Result<usize, Error> {
+        self.with(|ranges| {
+            let in_flight = ranges.in_flight.bytes();
+            ranges.dirty.bytes().saturating_add(in_flight)
+        })
+    }
+
+    /// Extends the file and the map together, or leaves both as they were; see [`MmapRaw::grow`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::grow`].
+    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+        self.map.grow(file, new_len)
     }
 
     /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
