@@ -124,6 +124,7 @@ fn allowed_skips_name_tests() {
                 read("targets/freestanding/run") + &read("targets/freestanding/src/bin/checks.rs")
             }
             "pagesize" => read("tests/run"),
+            "bench" => read("tests/benches/durable.rs"),
             _ => {
                 let source = read(&format!("tests/integration/{module}.rs"));
                 assert!(source.contains(&format!("fn {test}()")), "no test {name}");

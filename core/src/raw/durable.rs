@@ -42,7 +42,7 @@ impl MmapRaw {
     ///
     /// A later [`flush`](Self::flush) then has less to wait for. Nothing is promised before that one
     /// is `Ok`. Whole pages are written. Pages of the range that are clean and that no map uses leave the
-    /// page cache.
+    /// page cache. Linux before 5.18 starts nothing while the device has too much to do already.
     ///
     /// `file` is the one that is mapped: a map does not keep it, unless
     /// [`keep_file`](crate::MmapOptions::keep_file) says so, and then

@@ -75,10 +75,14 @@ pub(crate) struct FileExtent {
 /// What fstat(2) says about that.
 pub(crate) fn file_extent(file: BorrowedFd<'_>) -> Result<FileExtent, Error> {
     let stat = named(Call::Fstat, rustix::fs::fstat(file))?;
+    #[allow(
+        clippy::useless_conversion,
+        reason = "signed on some architectures, unsigned on others"
+    )]
+    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
     Ok(FileExtent {
         len: u64::try_from(stat.st_size).unwrap_or(0),
-        // Of other types on other architectures.
-        blocks: u64::try_from(stat.st_blocks).unwrap_or(0),
+        blocks,
     })
 }
 
