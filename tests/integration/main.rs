@@ -9,6 +9,7 @@ mod kinds;
 mod large;
 mod lock;
 mod matrix;
+mod model;
 mod options;
 mod page_math;
 mod page_size;

@@ -194,18 +194,22 @@ impl FailingDisk {
     ///
     /// # Panics
     ///
-    /// Where the range passes a page of 4096 bytes.
+    /// Where the range ends past the file.
     pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
-        let in_page = offset as u64 % Self::PAGE;
-        assert!(in_page + len as u64 <= Self::PAGE, "in one page");
-        let place = self.places[offset / Self::PAGE as usize] + in_page;
+        let page = Self::PAGE as usize;
         let mut image = File::open(self.small.path().join("image")).expect("the image is there");
-        image
-            .seek(SeekFrom::Start(place))
-            .expect("inside the image");
-        let mut bytes = vec![0; len];
-        image.read_exact(&mut bytes).expect("inside the image");
-        bytes
+        let mut bytes = Vec::with_capacity(len + 2 * page);
+        for place in &self.places[offset / page..(offset + len).div_ceil(page)] {
+            image
+                .seek(SeekFrom::Start(*place))
+                .expect("inside the image");
+            let start = bytes.len();
+            bytes.resize(start + page, 0);
+            image
+                .read_exact(&mut bytes[start..])
+                .expect("inside the image");
+        }
+        bytes[offset % page..][..len].to_vec()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all tests share: which target and emulator this is, and skips that cannot go unnoticed.
 
 pub mod disk;
+pub mod model;
 
 use std::env;
 use std::fs::File;

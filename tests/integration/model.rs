@@ -1,0 +1,162 @@
+//! Random stores and flushes, and after each what is on the medium, below all caches, against a model of what
+//! was promised. A power cut right then would leave no more than that.
+
+use proptest::prelude::*;
+use rawmap::{MmapMut, MmapOptions, Tracked};
+use rawmap_tests::disk::{FailingDisk, On};
+use rawmap_tests::model::Model;
+use rawmap_tests::{emulator, skip};
+
+/// A part of the file, which starts in the middle of a page.
+const START: usize = 3 * 4096 + 1234;
+const LEN: usize = 30 * 4096 + 77;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write { at: usize, len: usize, byte: u8 },
+    FlushRange { at: usize, len: usize },
+    Flush,
+    FlushAsync,
+    Commit { gap: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Ends of pages are where mistakes are made.
+    let at = prop_oneof![
+        0..LEN,
+        (0..31usize, 0..3usize)
+            .prop_map(|(page, near)| (page * 4096 + 4096 - 1235 + near).min(LEN - 1)),
+    ];
+    let len = prop_oneof![1..3usize, 1..6000usize];
+    let write =
+        (at.clone(), len.clone(), 1u8..).prop_map(|(at, len, byte)| Step::Write { at, len, byte });
+    let flush = (at, len).prop_map(|(at, len)| Step::FlushRange { at, len });
+    let commit =
+        prop_oneof![Just(0), Just(8192), Just(usize::MAX)].prop_map(|gap| Step::Commit { gap });
+    let step = prop_oneof![8 => write, 4 => flush, 1 => Just(Step::Flush), 1 => Just(Step::FlushAsync), 2 => commit];
+    prop::collection::vec(step, 1..40)
+}
+
+/// All that the medium has of the part.
+fn medium(disk: &FailingDisk) -> Vec<u8> {
+    disk.medium(START, LEN)
+}
+
+fn map(disk: &FailingDisk) -> MmapMut {
+    let mut options = MmapOptions::new();
+    // Else a flush of one page writes the large folio around it, and hides that it was the wrong one.
+    options.offset(START as u64).len(LEN).scattered();
+    // SAFETY: nobody else uses the disk.
+    unsafe { options.map_mut(&disk.file) }.unwrap()
+}
+
+fn run(disk: &FailingDisk, steps: &[Step]) {
+    let mut tracked = rawmap_core::Tracked::<3>::from(Tracked::new(map(disk)));
+    let mut model = Model::new(&tracked);
+    for (number, step) in steps.iter().enumerate() {
+        match *step {
+            Step::Write { at, len, byte } => {
+                let bytes = vec![byte; len.min(LEN - at)];
+                tracked.write(at, &bytes).unwrap();
+                model.write(at, &bytes);
+            }
+            Step::FlushRange { at, len } => {
+                let len = len.min(LEN - at);
+                tracked.as_map().flush_range(at, len).unwrap();
+                model.flushed(at, len);
+            }
+            Step::Flush => {
+                tracked.as_map().flush().unwrap();
+                model.flushed(0, LEN);
+            }
+            Step::FlushAsync => tracked.as_map().flush_async().unwrap(),
+            Step::Commit { gap } => {
+                tracked.commit_with(gap).unwrap();
+                // All that was ever written: nothing is left out.
+                model.flushed(0, LEN);
+            }
+        }
+        let lost = model.lost(&medium(disk));
+        assert!(
+            lost.is_empty(),
+            "after step {number} of {steps:?}: {lost:?}"
+        );
+        assert_eq!(&tracked[..], model.live());
+    }
+    // For the next case.
+    tracked.into_inner().flush().unwrap();
+}
+
+#[test]
+fn what_was_promised_is_on_the_medium() {
+    const NAME: &str = "model::what_was_promised_is_on_the_medium";
+    for on in [On::Device, On::Ext4] {
+        let disk = match FailingDisk::new(on) {
+            Ok(disk) => disk,
+            Err(reason) => return skip(NAME, &reason),
+        };
+        let config = ProptestConfig {
+            // An emulator takes ten times as long.
+            cases: if emulator().is_some() { 8 } else { 60 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let mut runner = proptest::test_runner::TestRunner::new(config);
+        let result = runner.run(&steps(), |steps| {
+            run(&disk, &steps);
+            Ok(())
+        });
+        result.unwrap_or_else(|error| panic!("on {on:?}: {error}"));
+    }
+}
+
+/// The controls: what is flushed wrongly is seen to be lost.
+#[test]
+fn what_was_flushed_wrongly_is_lost() {
+    const NAME: &str = "model::what_was_flushed_wrongly_is_lost";
+    for on in [On::Device, On::Ext4] {
+        let disk = match FailingDisk::new(on) {
+            Ok(disk) => disk,
+            Err(reason) => return skip(NAME, &reason),
+        };
+        let mut map = map(&disk);
+        let page = rawmap::page_size().unwrap().get();
+        let mut byte = 0;
+        let mut lost_by = |flush: &dyn Fn(&MmapMut, usize)| {
+            byte += 1;
+            let mut model = Model::new(&map);
+            // Two pages, from the last byte of one.
+            let at = (10 * page).next_multiple_of(page) - START % page - 1;
+            map[at..at + 2].fill(byte);
+            model.write(at, &[byte; 2]);
+            flush(&map, at);
+            model.flushed(at, 2);
+            let lost = model.lost(&medium(&disk)).len();
+            map.flush().unwrap();
+            assert_eq!(model.lost(&medium(&disk)).len(), 0, "{on:?}");
+            lost
+        };
+        assert_eq!(lost_by(&|map, at| map.flush_range(at, 2).unwrap()), 0);
+        assert_eq!(lost_by(&|_, _| {}), 2, "no flush, {on:?}");
+        assert_eq!(
+            lost_by(&|map, _| map.flush_async().unwrap()),
+            2,
+            "no waiting, {on:?}"
+        );
+        assert_eq!(
+            lost_by(&|map, at| map.flush_range(at + 1 + page, 2).unwrap()),
+            2,
+            "another page, {on:?}"
+        );
+        assert_eq!(
+            lost_by(&|map, at| map.flush_range(at, 1).unwrap()),
+            1,
+            "a page short, {on:?}"
+        );
+        assert_eq!(
+            lost_by(&|map, at| map.flush_range(at + 1, 1).unwrap()),
+            1,
+            "the start rounded up, {on:?}"
+        );
+    }
+}
