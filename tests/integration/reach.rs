@@ -1,11 +1,12 @@
 //! Asked beforehand: prefault, reserve, grow. A question never raises a signal.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 
 use rawmap_core::{
     Advice, Errno, Error, MmapMut, MmapOptions, MmapRaw, RemapOptions, page_size, reserve,
 };
-use rawmap_tests::disk::SmallDisk;
+use rawmap_tests::disk::{FailingDisk, On, SmallDisk};
 use rawmap_tests::skip;
 
 use crate::{file_of, file_with, pattern, store};
@@ -123,6 +124,44 @@ fn a_full_disk_is_an_error_beforehand() {
     store(&map, 199_999, &[7; 100_001]);
     assert_eq!(&crate::bytes_of(&map)[..6], b"first\0");
     assert_eq!(file.metadata().unwrap().len(), 300_000);
+}
+
+/// ext4 keeps what it has reserved when the disk gets full.
+#[test]
+fn what_cannot_be_reserved_leaves_no_blocks_behind() {
+    const NAME: &str = "reach::what_cannot_be_reserved_leaves_no_blocks_behind";
+    let disk = match FailingDisk::new(On::Ext4) {
+        Ok(disk) => disk,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    let extent = || {
+        let data = disk.file.metadata().unwrap();
+        (data.len(), data.blocks())
+    };
+    let before = extent();
+    // The table of the file's blocks may have grown by one.
+    let as_before = || {
+        let (len, blocks) = extent();
+        assert!(
+            len == before.0 && blocks <= before.1 + 64,
+            "{before:?} {blocks}"
+        );
+    };
+    assert!(matches!(
+        reserve(&disk.file, 0, 1 << 30),
+        Err(Error::NoSpace { .. })
+    ));
+    as_before();
+    let mut map = MmapRaw::map_raw(&disk.file).unwrap();
+    assert!(matches!(
+        map.grow(&disk.file, 1 << 30),
+        Err(Error::NoSpace { .. })
+    ));
+    as_before();
+    assert_eq!(map.len(), FailingDisk::FILE_LEN);
+    // And there is room for what fits.
+    map.grow(&disk.file, FailingDisk::FILE_LEN + (4 << 20))
+        .unwrap();
 }
 
 #[test]
