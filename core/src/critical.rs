@@ -16,22 +16,6 @@ use critical_section::{Impl, RawRestoreState};
 use crate::sys::{SignalMask, signal_mask, thread_id};
 use crate::tracked::Turn;
 
-#[cfg(not(any(
-    target_arch = "x86",
-    target_arch = "arm",
-    all(
-        target_pointer_width = "64",
-        any(
-            target_arch = "x86_64",
-            target_arch = "aarch64",
-            target_arch = "riscv64"
-        )
-    )
-)))]
-compile_error!(
-    "critical-section-linux makes system calls by hand, and does not know this target's"
-);
-
 struct OneThread;
 
 critical_section::set_impl!(OneThread);

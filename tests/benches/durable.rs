@@ -13,7 +13,7 @@ mod plot;
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 /// Whether all bars on counts were met. Those on times are printed, and left to the reader: machines are noisy.
 fn run(scale: &Scale, plot_to: Option<&str>) -> std::io::Result<bool> {
     let folder = rawmap_tests::test_dir();
-    let mut file = tempfile::tempfile_in(&folder)?;
+    let file = tempfile::tempfile_in(&folder)?;
     let device = match Device::of(&file) {
         Ok(device) => device,
         // In the test ladder, as a test would.
@@ -94,11 +94,7 @@ fn run(scale: &Scale, plot_to: Option<&str>) -> std::io::Result<bool> {
         }
         Err(error) => return Err(error),
     };
-    let block = vec![7; MIB];
-    for _ in 0..scale.file_len / MIB {
-        file.write_all(&block)?;
-    }
-    file.sync_all()?;
+    fill(&file, scale.file_len)?;
     println!("Disk: {}; kernel {}", device.name(), device::kernel());
 
     let mut verdict = Verdict { met: true };
@@ -116,6 +112,16 @@ fn run(scale: &Scale, plot_to: Option<&str>) -> std::io::Result<bool> {
         return Ok(true);
     }
     Ok(verdict.met)
+}
+
+/// Writes all of the file, as programs do: in large pieces.
+fn fill(mut file: &File, len: usize) -> std::io::Result<()> {
+    file.rewind()?;
+    let block = vec![7; MIB];
+    for _ in 0..len / MIB {
+        file.write_all(&block)?;
+    }
+    file.sync_all()
 }
 
 struct Verdict {
@@ -415,13 +421,7 @@ fn small_updates(
     for (subject, name) in names.iter().enumerate() {
         // Into the cache again, as a program does that has just written the file: in large folios.
         device::drop_cached(file);
-        let mut writer = file;
-        std::io::Seek::rewind(&mut writer)?;
-        let block = vec![7; MIB];
-        for _ in 0..scale.file_len / MIB {
-            writer.write_all(&block)?;
-        }
-        file.sync_all()?;
+        fill(file, scale.file_len)?;
         let offsets: Vec<_> = offsets(scale, Places::Scattered, subject)
             .into_iter()
             .take(60)

@@ -229,6 +229,17 @@ fn a_commit_keeps_its_ranges_until_they_are_on_the_medium() {
     });
 }
 
+/// What memory pressure does: clean pages leave the map, and then the page cache. All of them here: a folio
+/// that is in use somewhere stays.
+fn forget_pages(disk: &FailingDisk, map: &rawmap_core::MmapMut) {
+    // SAFETY: the callers hold no slice.
+    unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) }.unwrap();
+    let fd = disk.file.as_raw_fd();
+    // SAFETY: changes no memory of this process.
+    let dropped = unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(dropped, 0);
+}
+
 /// The kernel may drop a page that it takes for clean. A retry must not call that stored.
 #[test]
 fn bytes_that_the_kernel_dropped_are_reported() {
@@ -240,14 +251,7 @@ fn bytes_that_the_kernel_dropped_are_reported() {
         tracked.write(600_000, b"here").unwrap();
         failed(tracked.commit().unwrap_err());
         let core = rawmap_core::Tracked::from(tracked);
-        // What memory pressure does: pages leave the map, and then the page cache. All of them here: a folio
-        // that is in use somewhere stays.
-        // SAFETY: no slice lives.
-        unsafe { core.as_map().unchecked_advise(UncheckedAdvice::DontNeed) }.unwrap();
-        let fd = disk.file.as_raw_fd();
-        // SAFETY: changes no memory of this process.
-        let dropped = unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED) };
-        assert_eq!(dropped, 0);
+        forget_pages(disk, core.as_map());
         disk.recover();
         let mut core = core;
         assert_eq!(core.retry(), Err(Error::Lost { offset: 20_000 }), "{on:?}");
@@ -265,10 +269,7 @@ fn bytes_that_the_kernel_dropped_are_reported() {
         core.write(20_000, b"gone").unwrap();
         core.write(600_000, b"gone").unwrap();
         assert!(core.commit().is_err() && !core.pending().is_exact());
-        // SAFETY: no slice lives.
-        unsafe { core.as_map().unchecked_advise(UncheckedAdvice::DontNeed) }.unwrap();
-        // SAFETY: changes no memory of this process.
-        unsafe { libc::posix_fadvise(disk.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        forget_pages(disk, core.as_map());
         disk.recover();
         assert_eq!(core.retry(), Err(Error::Lost { offset: 20_000 }), "{on:?}");
         // A map that does not know what was changed takes what is there.

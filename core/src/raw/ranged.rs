@@ -249,7 +249,7 @@ impl MmapRaw {
     /// No bytes store nothing; or there is an error to tell. Out of line, for the sake of `sync`.
     #[cold]
     #[inline(never)]
-    pub(super) fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
+    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
         Span::new(offset, len, self.len()).map(|_| ())
     }
 

@@ -98,7 +98,7 @@ impl MmapRaw {
             // Its bytes never reach the file, and neither does its length.
             return Err(Error::NoFile);
         }
-        if let (FileType::BlockDevice, _) = sys::file_type_and_len(file)? {
+        if before.kind == FileType::BlockDevice {
             return self.grow_on_device(file, new_len, end);
         }
         // SAFETY: the doc says that pointers are stale. The bytes past the end of the file are in it before
@@ -109,7 +109,7 @@ impl MmapRaw {
             // Shrinking in place takes nothing that could be short.
             // SAFETY: the map has its old length again, and the file reaches as far as before.
             let _ = unsafe { self.remap(old_len, RemapOptions::new()) };
-            give_back(file, before);
+            give_back(file, before, end);
         }
         grown
     }
@@ -218,8 +218,9 @@ impl MmapRaw {
 ///
 /// Bytes that are there stay, holes become zeros, and a file that is shorter grows to the end of the
 /// range. On file systems that write each change to a new place (btrfs, and f2fs at times) a later store
-/// may find the disk full all the same. On an error the file has the length that it had, and what was
-/// reserved past its end is given back; holes inside it may have been filled.
+/// may find the disk full all the same. Nobody else changes the file's length meanwhile. On an error the file
+/// has the length that it had, and blocks past its end are given back, those of an earlier fallocate(2)
+/// too; holes inside it may have been filled.
 ///
 /// # Errors
 ///
@@ -257,7 +258,7 @@ pub fn reserve<F: AsFd>(file: F, offset: u64, len: u64) -> Result<(), Error> {
     let before = sys::file_extent(file)?;
     let reserved = allocate(file, offset, len).and_then(|()| extend_to(file, before, end));
     if reserved.is_err() {
-        give_back(file, before);
+        give_back(file, before, end);
     }
     reserved
 }
@@ -286,10 +287,12 @@ fn cannot_reserve(errno: Errno) -> bool {
     matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS)
 }
 
-/// Gives the file the length that it had, and frees what a failed `grow` has reserved past its end: setting
-/// a length does that, also if it is the same.
-fn give_back(file: BorrowedFd<'_>, before: FileExtent) {
-    if sys::file_extent(file).is_ok_and(|now| now != before) {
+/// Gives the file the length that it had, and frees what was reserved past its end: setting a length does
+/// that, also if it is the same. A length that is neither that nor `end` is somebody else's, and stays.
+fn give_back(file: BorrowedFd<'_>, before: FileExtent, end: u64) {
+    if sys::file_extent(file)
+        .is_ok_and(|now| now != before && (now.len == before.len || now.len == end))
+    {
         // An error has nothing to add to the one that is on its way.
         let _ = sys::ftruncate(file, before.len);
     }

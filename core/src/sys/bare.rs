@@ -292,6 +292,8 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     )
 )))]
 unsafe fn enter(_: usize, _: [usize; 6]) -> usize {
+    #[cfg(feature = "critical-section-linux")]
+    compile_error!("critical-section-linux makes system calls that are not known for this target");
     const ENOSYS: usize = 38;
     ENOSYS.wrapping_neg()
 }

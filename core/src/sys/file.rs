@@ -63,9 +63,10 @@ pub(crate) fn file_type_and_len(file: BorrowedFd<'_>) -> Result<(FileType, u64),
     Ok((FileType::from_raw_mode(stat.st_mode), len))
 }
 
-/// How far a file reaches, and how much of the medium it has.
+/// What a file is, how far it reaches, and how much of the medium it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileExtent {
+    pub(crate) kind: FileType,
     /// In bytes.
     pub(crate) len: u64,
     /// Of 512 bytes, those past its end too.
@@ -81,6 +82,7 @@ pub(crate) fn file_extent(file: BorrowedFd<'_>) -> Result<FileExtent, Error> {
     )]
     let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
     Ok(FileExtent {
+        kind: FileType::from_raw_mode(stat.st_mode),
         len: u64::try_from(stat.st_size).unwrap_or(0),
         blocks,
     })
