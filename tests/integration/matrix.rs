@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use rawmap_tests::{TARGET, emulator};
+use rawmap_tests::{TARGET, is_slow};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -36,7 +36,7 @@ fn this_target_is_what_its_row_says() {
         "big"
     };
     assert_eq!(text(row, "endian"), endian);
-    assert_eq!(emulator().is_some(), !text(row, "qemu").is_empty());
+    assert_eq!(is_slow(), !text(row, "qemu").is_empty());
     let kib = i64::try_from(rawmap::page_size().unwrap().get() / 1024).unwrap();
     let pages = row["pages"].as_array().unwrap();
     assert!(
@@ -84,7 +84,7 @@ fn the_readme_lists_every_row() {
 /// The scripts' small reader sees what a TOML parser sees.
 #[test]
 fn the_scripts_read_the_same_table() {
-    if emulator().is_some() {
+    if is_slow() {
         // The same script reads the same file on the host.
         return;
     }

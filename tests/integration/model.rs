@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rawmap::{MmapMut, MmapOptions, Tracked};
 use rawmap_tests::disk::{FailingDisk, On};
 use rawmap_tests::model::Model;
-use rawmap_tests::{emulator, skip};
+use rawmap_tests::{is_slow, skip};
 
 /// A part of the file, which starts in the middle of a page.
 const START: usize = 3 * 4096 + 1234;
@@ -97,7 +97,7 @@ fn what_was_promised_is_on_the_medium() {
         };
         let config = ProptestConfig {
             // An emulator takes ten times as long.
-            cases: if emulator().is_some() { 8 } else { 60 },
+            cases: if is_slow() { 8 } else { 60 },
             failure_persistence: None,
             ..ProptestConfig::default()
         };

@@ -169,9 +169,11 @@ impl FailingDisk {
         if disk.places.len() as u64 != pages {
             return Err(format!("filefrag told of {} pages", disk.places.len()));
         }
-        // The blocks of the file become holes; all others of the file system stay.
-        for place in &disk.places {
-            let (offset, len) = (place.to_string(), Self::PAGE.to_string());
+        // The blocks of the file become holes; all others of the file system stay. Those that lie together go
+        // at once: a hole of less than a page of the tmpfs frees nothing.
+        for together in disk.places.chunk_by(|one, next| one + Self::PAGE == *next) {
+            let offset = together[0].to_string();
+            let len = (together.len() as u64 * Self::PAGE).to_string();
             run(
                 "fallocate",
                 &["-p", "-o", &offset, "-l", &len, &text(&image)?],

@@ -1,7 +1,9 @@
 //! What all tests share: which target and emulator this is, and skips that cannot go unnoticed.
 
 pub mod disk;
-pub mod model;
+
+/// What a power cut may leave of a mapped file; the power cuts of `cargo qemu` use the same.
+pub use rawmap_guest::model;
 
 use std::env;
 use std::fs::File;
@@ -21,6 +23,16 @@ pub fn emulator() -> Option<(u32, u32)> {
     let mut numbers = version.strip_prefix("qemu-user ")?.split('.');
     let mut number = || numbers.next()?.parse().ok();
     Some((number()?, number()?))
+}
+
+/// The machine of `qemu/machines.toml` whose kernel this is, if the tests run in a guest.
+pub fn machine() -> Option<String> {
+    env::var("RAWMAP_MACHINE").ok()
+}
+
+/// Tells whether each instruction is emulated, so that a test takes ten times as long.
+pub fn is_slow() -> bool {
+    emulator().is_some() || machine().is_some()
 }
 
 /// A command that runs a program of this target, through the emulator where there is one.
@@ -75,6 +87,8 @@ fn holds(condition: &str) -> bool {
         "no CAP_SYS_ADMIN" => !may_administrate(),
         "Linux before 6.5" => native && kernel() < (6, 5),
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
+        "a guest" => machine().is_some(),
+        "no huge pages" => native && !Path::new("/sys/kernel/mm/hugepages").exists(),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
 }

@@ -1,5 +1,7 @@
 //! What a power cut may leave of a mapped file: a model with two copies of each byte.
 
+use std::collections::BTreeSet;
+
 /// A file as memory shows it, and what of it is promised to be on the medium.
 ///
 /// A byte that was flushed must be there. One that was stored to since may be there as well: the kernel
@@ -10,6 +12,8 @@ pub struct Model {
     live: Vec<u8>,
     /// What the last flush that covered a byte promised.
     durable: Vec<u8>,
+    /// The number of that promise; 0 is what was there from the start.
+    promise: Vec<u32>,
     /// All that was stored to a byte since then.
     since: Vec<Vec<u8>>,
 }
@@ -22,6 +26,7 @@ impl Model {
         Self {
             live: bytes.to_vec(),
             durable: bytes.to_vec(),
+            promise: vec![0; bytes.len()],
             since: vec![Vec::new(); bytes.len()],
         }
     }
@@ -41,13 +46,26 @@ impl Model {
 
     /// A flush of this range that said `Ok`.
     pub fn flushed(&mut self, offset: usize, len: usize) {
+        self.promised(0, offset, len);
+    }
+
+    /// A flush of this range that said `Ok`, with a number to know it by.
+    pub fn promised(&mut self, promise: u32, offset: usize, len: usize) {
         for at in offset..offset + len {
             self.durable[at] = self.live[at];
-            self.since[at].clear();
+            // Only what it had to store: other bytes stand as an earlier one promised them.
+            if !self.since[at].is_empty() {
+                self.promise[at] = promise;
+                self.since[at].clear();
+            }
         }
     }
 
     /// The bytes of the medium that break a promise, by their offsets.
+    ///
+    /// # Panics
+    ///
+    /// Where the medium has another length.
     pub fn lost(&self, medium: &[u8]) -> Vec<usize> {
         assert_eq!(medium.len(), self.live.len(), "all of the file");
         let mut lost = Vec::new();
@@ -63,30 +81,17 @@ impl Model {
         }
         lost
     }
+
+    /// The promises that the medium breaks, by their numbers.
+    ///
+    /// # Panics
+    ///
+    /// Where the medium has another length.
+    pub fn broken(&self, medium: &[u8]) -> BTreeSet<u32> {
+        let lost = self.lost(medium).into_iter();
+        lost.map(|at| self.promise[at]).collect()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Model;
-
-    #[test]
-    fn only_flushed_bytes_are_promised() {
-        let mut file = Model::new(b"......");
-        file.write(1, b"ab");
-        // Not flushed: old, new, or a mixture of both.
-        for medium in [b"......", b".ab...", b".a....", b"..b..."] {
-            assert_eq!(file.lost(medium), []);
-        }
-        file.flushed(1, 1);
-        assert_eq!(file.lost(b"......"), [1]);
-        assert_eq!(file.lost(b".a...."), []);
-        file.write(1, b"x");
-        file.write(1, b"y");
-        for medium in [b".a....", b".x....", b".y...."] {
-            assert_eq!(file.lost(medium), []);
-        }
-        // Never stored there.
-        assert_eq!(file.lost(b".b...z"), [1, 5]);
-        assert_eq!(file.live(), b".yb...");
-    }
-}
+mod tests;

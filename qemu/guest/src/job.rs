@@ -1,0 +1,123 @@
+//! [`Job`]: what a guest is to do. The host puts it into the initial file system as `/job`, in TOML.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a guest is to do before it powers off.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum Job {
+    /// Run a program.
+    Test(Test),
+    /// Run a workload until the power is cut.
+    Work(Work),
+    /// Read files from the images that power cuts left.
+    Verify(Verify),
+}
+
+/// A program, and what it finds.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Test {
+    /// Path on the host; in the guest it is the same.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The working folder.
+    pub folder: String,
+    /// All of its environment.
+    pub environment: BTreeMap<String, String>,
+    /// Folders of the host, by 9p tag. The one with the path "/" has the programs of a Debian system.
+    pub shares: BTreeMap<String, String>,
+    /// Mounted at [`TEST_DIR`].
+    pub disk: Disk,
+    /// Whether `/proc` is mounted.
+    pub proc: bool,
+}
+
+/// Where a test's disk is mounted.
+pub const TEST_DIR: &str = "/mnt";
+
+/// A disk with a file system.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Disk {
+    /// `mount -t`; "" mounts nothing.
+    pub kind: String,
+    /// The device, or for UBIFS the volume.
+    pub device: String,
+    /// `mount -o`.
+    pub options: String,
+}
+
+/// A workload; see [`crate::workload`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Work {
+    /// The disk that loses its power.
+    pub disk: Disk,
+    /// Which steps there are.
+    pub scenario: crate::workload::Scenario,
+    /// Chooses the steps.
+    pub seed: u64,
+    /// Whether the file system takes files of more than 4 GiB.
+    pub large_files: bool,
+}
+
+/// Images to read.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Verify {
+    /// How each is mounted.
+    pub disk: Disk,
+    /// How many images.
+    pub images: u32,
+    /// Whether they lie one behind the other on the device, each to be made a partition; else the device is one.
+    pub partitions: bool,
+    /// Length of each in bytes.
+    pub image_len: u64,
+    /// What to read of each.
+    pub files: Vec<Piece>,
+    /// Where what was read is put: one image behind the other, the pieces as [`Piece::slot`] says.
+    pub results: String,
+}
+
+/// A part of a file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Piece {
+    /// Name of the file in the root of the image.
+    pub file: String,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+impl Piece {
+    /// Bytes that the results have for it: a word with the number of bytes that were there, then the bytes.
+    pub fn slot(&self) -> usize {
+        SLOT_HEAD + self.len.next_multiple_of(SLOT_HEAD)
+    }
+}
+
+/// Bytes of a slot before the piece itself: a sector.
+pub const SLOT_HEAD: usize = 512;
+
+/// Lines that the guest and the host say to each other on the serial console.
+pub mod say {
+    /// The guest: the files are made; then the page size in bytes.
+    pub const READY: &str = "rawmap: ready ";
+    /// The host: take the next step.
+    pub const GO: &str = "go";
+    /// The guest: the flush of this step said `Ok`.
+    pub const ACK: &str = "rawmap: ack ";
+    /// The guest: this step did nothing, because there is no room.
+    pub const FULL: &str = "rawmap: full ";
+    /// The guest: what a call said, where that is worth telling.
+    pub const SAYS: &str = "rawmap: says ";
+    /// The guest: this image was read, and how; then its number.
+    pub const IMAGE: &str = "rawmap: image ";
+    /// The guest: the program starts now.
+    pub const START: &str = "rawmap: start";
+    /// The guest: the program has ended; then its status.
+    pub const EXIT: &str = "rawmap: exit ";
+    /// The guest: nothing more can be done, and why.
+    pub const FAILED: &str = "rawmap: failed: ";
+}

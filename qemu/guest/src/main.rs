@@ -1,0 +1,64 @@
+//! The first process of a virtual machine: loads modules, mounts, and does its [`Job`]. Static, so that it
+//! needs nothing but the kernel.
+
+mod ioctl;
+mod mounts;
+mod test;
+mod verify;
+mod work;
+
+use std::fs;
+use std::io::Write as _;
+
+use rawmap_guest::job::{Job, say};
+use rustix::system::RebootCommand;
+
+/// Whatever went wrong, as the host will print it.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some((word, rest)) = arguments[1..].split_first()
+        && word == "exec"
+    {
+        eprintln!("{}{}", say::FAILED, test::enter(rest));
+        std::process::exit(127);
+    }
+    if std::process::id() != 1 {
+        eprintln!("this is the first process of a virtual machine, started by `cargo qemu`");
+        std::process::exit(2);
+    }
+    // Else the kernel panics when this process ends, and the host waits for its time limit.
+    std::panic::set_hook(Box::new(|what| {
+        println!("{}{what}", say::FAILED);
+        power_off();
+    }));
+    if let Err(error) = job() {
+        println!("{}{error}", say::FAILED);
+    }
+    power_off();
+}
+
+fn job() -> Result<(), Failure> {
+    let text = fs::read_to_string("/job").map_err(|error| format!("/job: {error}"))?;
+    let job: Job = toml::from_str(&text).map_err(|error| format!("/job: {error}"))?;
+    let proc = !matches!(&job, Job::Test(test) if !test.proc);
+    mounts::first(proc)?;
+    mounts::load_modules()?;
+    match job {
+        Job::Test(job) => test::run(&job),
+        Job::Work(job) => work::run(&job),
+        Job::Verify(job) => verify::run(&job),
+    }
+}
+
+/// Ends the machine. What was printed is out before.
+fn power_off() -> ! {
+    let _ = std::io::stdout().flush();
+    let _ = rustix::termios::tcdrain(std::io::stdout());
+    rustix::fs::sync();
+    let _ = rustix::system::reboot(RebootCommand::PowerOff);
+    loop {
+        std::thread::park();
+    }
+}

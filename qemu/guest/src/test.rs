@@ -1,0 +1,91 @@
+//! Runs a program of the host's in a small Debian system, under the host's paths.
+
+use std::fs;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rawmap_guest::job::{TEST_DIR, Test, say};
+
+use crate::Failure;
+use crate::mounts::{bind, mount, mount_disk};
+
+/// Where the system is put together.
+const ROOT: &str = "/root";
+
+pub fn run(job: &Test) -> Result<(), Failure> {
+    mount("tmpfs", "tmpfs", ROOT, "")?;
+    for (tag, path) in &job.shares {
+        let source = format!("/shares/{tag}");
+        // Nobody writes there, so that everything may be kept.
+        let options = "trans=virtio,version=9p2000.L,cache=loose,ro,msize=262144";
+        mount("9p", tag, &source, options)?;
+        if path == "/" {
+            system(&source)?;
+        } else {
+            bind(&source, &format!("{ROOT}{path}"))?;
+        }
+    }
+    bind("/dev", &format!("{ROOT}/dev"))?;
+    bind("/sys", &format!("{ROOT}/sys"))?;
+    if job.proc {
+        mount("proc", "proc", &format!("{ROOT}/proc"), "")?;
+    }
+    // Room for disks in memory.
+    mount("tmpfs", "tmpfs", &format!("{ROOT}/tmp"), "mode=1777")?;
+    let test_dir = format!("{ROOT}{TEST_DIR}");
+    if job.disk.kind.is_empty() {
+        fs::create_dir_all(&test_dir)?;
+    } else {
+        mount_disk(&job.disk, &test_dir)?;
+    }
+    println!("{}", say::START);
+    let status = Command::new("/init")
+        .args(["exec", ROOT, &job.folder, &job.program])
+        .args(&job.arguments)
+        .env_clear()
+        .envs(&job.environment)
+        .stdin(Stdio::null())
+        .status()?;
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    // The program may have left half a line.
+    println!("\n{}{code}", say::EXIT);
+    Ok(())
+}
+
+/// The folders of a Debian system. Its links to /usr come with a package that needs more than unpacking.
+fn system(source: &str) -> Result<(), Failure> {
+    for entry in fs::read_dir(source)? {
+        let name = entry?.file_name();
+        let name = name.to_str().ok_or("an odd name")?;
+        let (from, to) = (format!("{source}/{name}"), format!("{ROOT}/{name}"));
+        if Path::new(&from).is_dir() {
+            bind(&from, &to)?;
+        }
+    }
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        let link = format!("{ROOT}/{name}");
+        if !Path::new(&link).exists() && Path::new(&format!("{ROOT}/usr/{name}")).exists() {
+            std::os::unix::fs::symlink(format!("usr/{name}"), &link)?;
+        }
+    }
+    fs::create_dir_all(format!("{ROOT}/etc"))?;
+    Ok(())
+}
+
+/// In the child: takes the system for its own, and becomes the program. Comes back with what went wrong.
+pub fn enter(arguments: &[String]) -> String {
+    let [root, folder, program, arguments @ ..] = arguments else {
+        return "exec ROOT FOLDER PROGRAM [ARGUMENT...]".to_owned();
+    };
+    if let Err(error) = std::os::unix::fs::chroot(root) {
+        return format!("chroot {root}: {error}");
+    }
+    if let Err(error) = std::env::set_current_dir(folder) {
+        return format!("cd {folder}: {error}");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    format!("{program}: {error}")
+}

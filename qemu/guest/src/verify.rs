@@ -1,0 +1,82 @@
+//! Reads what power cuts left: each image is mounted by the same kernel that wrote it, which repairs it first.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+
+use rawmap_guest::job::{Disk, Piece, SLOT_HEAD, Verify, say};
+
+use crate::Failure;
+use crate::ioctl::{add_partition, delete_partition};
+use crate::mounts::{mount_disk, unmount, wait_for};
+
+pub fn run(job: &Verify) -> Result<(), Failure> {
+    wait_for(&job.results)?;
+    let results = OpenOptions::new().write(true).open(&job.results)?;
+    let per_image: usize = job.files.iter().map(Piece::slot).sum();
+    for number in 0..job.images {
+        let result = if job.partitions {
+            partition(job, number, &results, per_image)
+        } else {
+            read(&job.disk, &job.files, &results, 0)
+        };
+        match result {
+            Ok(()) => println!("{}{number} ok", say::IMAGE),
+            Err(error) => println!("{}{number} {error}", say::IMAGE),
+        }
+    }
+    results.sync_all()?;
+    Ok(())
+}
+
+fn partition(job: &Verify, number: u32, results: &File, per_image: usize) -> Result<(), Failure> {
+    wait_for(&job.disk.device)?;
+    let device = File::open(&job.disk.device)?;
+    add_partition(&device, u64::from(number) * job.image_len, job.image_len)?;
+    let disk = Disk {
+        device: format!("{}1", job.disk.device),
+        ..job.disk.clone()
+    };
+    let read = read(
+        &disk,
+        &job.files,
+        results,
+        u64::from(number) * per_image as u64,
+    );
+    delete_partition(&device)?;
+    read
+}
+
+/// Mounts an image and copies the pieces to the results.
+fn read(disk: &Disk, files: &[Piece], results: &File, mut slot: u64) -> Result<(), Failure> {
+    mount_disk(disk, "/disk")?;
+    let mut copy = || -> Result<(), Failure> {
+        for piece in files {
+            let mut bytes = vec![0; SLOT_HEAD + piece.len];
+            let there = match File::open(format!("/disk/{}", piece.file)) {
+                Ok(file) => read_most(&file, &mut bytes[SLOT_HEAD..], piece.offset)?,
+                // No file is an empty one, for who looks for bytes.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(format!("{}: {error}", piece.file).into()),
+            };
+            bytes[..8].copy_from_slice(&(there as u64).to_le_bytes());
+            results.write_all_at(&bytes, slot)?;
+            slot += piece.slot() as u64;
+        }
+        Ok(())
+    };
+    let copied = copy();
+    unmount("/disk")?;
+    copied
+}
+
+/// Reads up to the end of the file or of the buffer.
+fn read_most(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset + done as u64)? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,263 @@
+//! `cargo qemu`: real kernels in QEMU for the tests, and power cuts. See qemu/README.md.
+
+mod cache;
+mod debian;
+mod disks;
+mod initramfs;
+mod kernel;
+mod machine;
+mod modules;
+mod powercut;
+mod rows;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use rawmap_guest::workload::Scenario;
+
+use rows::{Lock, Rows};
+
+/// Real kernels in QEMU: boots them, runs the tests on them, and cuts their power
+#[derive(Parser)]
+#[command(name = "cargo qemu", bin_name = "cargo qemu", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the machines and file systems of machines.toml
+    List {
+        /// For scripts: name, target and file systems of these: "default", "all", a machine or a target triple
+        #[arg(long)]
+        names: Option<String>,
+    },
+    /// Ask Debian for the packages of all rows, and write packages.toml
+    Lock,
+    /// Get kernels: "all", "default", a machine or a target triple
+    Kernel {
+        #[command(subcommand)]
+        what: KernelCommand,
+    },
+    /// Boot a machine with a program: of the tree, or of its own small Debian system
+    Boot {
+        /// A row of machines.toml
+        machine: String,
+        /// The file system at /mnt, or "none"
+        #[arg(long, default_value = "ext4")]
+        fs: String,
+        /// Leave /proc unmounted
+        #[arg(long)]
+        no_proc: bool,
+        /// The program and its arguments
+        #[arg(last = true, default_values = ["uname", "-a"])]
+        program: Vec<String>,
+    },
+    /// Run `cargo test` with the tests in a guest: rung 4
+    Test {
+        /// A machine, a target triple, "default" or "all"
+        target: String,
+        /// The file system that the tests write to
+        #[arg(long, default_value = "ext4")]
+        fs: String,
+        /// For `cargo test`; without any before "--", the integration tests
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Cut the power of a guest that flushes, and check all that was acknowledged: rung 5
+    Powercut {
+        /// A machine, a target triple, "default" or "all"
+        target: String,
+        /// Only these file systems
+        #[arg(long)]
+        fs: Vec<String>,
+        /// All file systems of a machine, not the default ones
+        #[arg(long)]
+        all: bool,
+        /// Only this scenario: flushes, controls, no-barrier, full-disk, bad-block
+        #[arg(long, value_parser = scenario)]
+        scenario: Vec<Scenario>,
+        /// Chooses the steps, when the power is cut, and what is lost then; the time if not given
+        #[arg(long, value_parser = seed)]
+        seed: Option<u64>,
+        /// How many cuts of each run of flushes; the other scenarios get a quarter
+        #[arg(long, default_value_t = 64)]
+        cuts: u32,
+        /// Only the cut of that number: with the seed, what a failure prints
+        #[arg(long, requires = "seed")]
+        cut: Option<u32>,
+        /// Machines at a time
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// Write a table of the results
+        #[arg(long)]
+        table: Option<std::path::PathBuf>,
+    },
+    /// What cargo calls for each test program; RAWMAP_MACHINE, RAWMAP_FS and RAWMAP_NO_PROC say where
+    #[command(hide = true)]
+    Runner {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum KernelCommand {
+    /// Fetch Debian's kernels, and programs, into the cache
+    Fetch { name: String },
+    /// Build kernels from Debian's source, in about five minutes each
+    Build { name: String },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("cargo qemu: FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8> {
+    let rows = Rows::read()?;
+    match command {
+        Command::List { names: None } => list(&rows)?,
+        Command::List { names: Some(which) } => {
+            for machine in rows.machines(&which)? {
+                let filesystems = machine.filesystems.join(" ");
+                println!("{} {} {filesystems}", machine.name, machine.target);
+            }
+        }
+        Command::Lock => debian::lock(&rows)?,
+        Command::Kernel { what } => return get_kernels(&rows, &what),
+        Command::Boot {
+            machine,
+            fs,
+            no_proc,
+            program,
+        } => {
+            let filesystem = match &*fs {
+                "none" => None,
+                fs => Some(rows.filesystem(fs)?),
+            };
+            let room = test::Room {
+                filesystem,
+                proc: !no_proc,
+                all: false,
+            };
+            return test::run(&rows, rows.machine(&machine)?, &room, &program);
+        }
+        Command::Test {
+            target,
+            fs,
+            arguments,
+        } => {
+            let mut worst = 0;
+            for machine in rows.machines(&target)? {
+                eprintln!("{} on {fs}", machine.name);
+                worst = worst.max(test::cargo_test(machine, &fs, &arguments)?);
+            }
+            return Ok(worst);
+        }
+        Command::Powercut {
+            target,
+            fs,
+            all,
+            scenario,
+            seed,
+            cuts,
+            cut,
+            jobs,
+            table,
+        } => {
+            let options = powercut::Options {
+                target,
+                filesystems: fs,
+                all,
+                scenarios: scenario,
+                seed: seed.unwrap_or_else(seed_of_now),
+                cuts,
+                cut,
+                jobs,
+                table,
+            };
+            return Ok(u8::from(!powercut::powercut(&rows, &options)?));
+        }
+        Command::Runner { program } => return test::run_from_environment(&rows, &program),
+    }
+    Ok(0)
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let found = Scenario::ALL
+        .into_iter()
+        .find(|scenario| scenario.name() == name);
+    let names = Scenario::ALL.map(Scenario::name).join(", ");
+    found.ok_or_else(|| format!("there are: {names}"))
+}
+
+/// Decimal, or hexadecimal after "0x".
+fn seed(text: &str) -> Result<u64, std::num::ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    }
+}
+
+/// Another each time.
+fn seed_of_now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |now| now.as_millis() as u64)
+}
+
+fn list(rows: &Rows) -> Result<()> {
+    let lock = Lock::read()?;
+    println!(
+        "{:<14} {:<30} {:>5}  {:<7}  kernel",
+        "machine", "target", "page", "default"
+    );
+    for machine in &rows.machine {
+        let package = lock.set.get(&debian::kernel_set(machine));
+        let package = package.and_then(|set| set.file.first());
+        println!(
+            "{:<14} {:<30} {:>5}  {:<7}  {}",
+            machine.name,
+            machine.target,
+            machine.page,
+            if machine.default { "yes" } else { "--full" },
+            package.map_or("not locked: run `cargo qemu lock`", |package| package
+                .name()),
+        );
+        println!("{:<14} {}", "", machine.filesystems.join(" "));
+    }
+    Ok(())
+}
+
+fn get_kernels(rows: &Rows, what: &KernelCommand) -> Result<u8> {
+    let (name, origin) = match what {
+        KernelCommand::Fetch { name } => (name, rows::Origin::Debian),
+        KernelCommand::Build { name } => (name, rows::Origin::Source),
+    };
+    let chosen = rows.machines(name)?;
+    // One that is named is got, wherever it comes from.
+    let several = chosen.len() > 1;
+    for machine in chosen {
+        if several && machine.kernel != origin {
+            continue;
+        }
+        let kernel = kernel::get(rows, machine)?;
+        debian::userland(machine)?;
+        println!(
+            "{}: Linux {}: {}",
+            machine.name,
+            kernel.release,
+            kernel.image.display()
+        );
+    }
+    Ok(0)
+}

@@ -1,0 +1,189 @@
+//! Where the power is cut, and what the medium has then.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use anyhow::Result;
+use oorandom::Rand64;
+
+use super::log::{Entry, Log, SECTOR};
+
+/// What becomes of the writes that no flush has made durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// None of them is there.
+    Strict,
+    /// Each is there or not.
+    Random,
+    /// Of each, some sectors are there.
+    Torn,
+}
+
+/// A power cut, made from a seed and its number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cut {
+    /// Which one of its run.
+    pub number: u32,
+    /// How many entries of the log were made before.
+    pub entries: usize,
+    pub kind: Kind,
+}
+
+impl Cut {
+    /// The cut of that number. `acks` are counts of entries, at which something was acknowledged: there the
+    /// most has to hold, so half of all cuts are there.
+    pub fn new(seed: u64, number: u32, ready: usize, acks: &[usize], end: usize) -> Self {
+        let mut random = Self::random(seed, number);
+        let mut below = |limit: usize| random.rand_range(0..limit.max(1) as u64) as usize;
+        let kind = match number % 4 {
+            0 | 1 => Kind::Strict,
+            2 => Kind::Random,
+            _ => Kind::Torn,
+        };
+        let entries = match (number % 2, acks) {
+            (0, [_, ..]) => acks[below(acks.len())],
+            _ => ready + below(end - ready + 1),
+        };
+        Self {
+            number,
+            entries,
+            kind,
+        }
+    }
+
+    fn random(seed: u64, number: u32) -> Rand64 {
+        Rand64::new(u128::from(seed) << 32 | u128::from(number))
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::Strict => "all unflushed writes dropped",
+            Kind::Random => "unflushed writes dropped at random",
+            Kind::Torn => "unflushed writes torn",
+        };
+        write!(
+            f,
+            "cut {} after entry {}, {kind}",
+            self.number, self.entries
+        )
+    }
+}
+
+/// A disk in memory: what is durable by some entry of the log.
+pub struct Medium<'a> {
+    log: &'a Log,
+    bytes: Vec<u8>,
+    /// Blocks that are not all zero, perhaps.
+    used: Vec<bool>,
+    /// Entries that are in `bytes`.
+    done: usize,
+    /// Flash has no volatile cache, so each write that was made is there.
+    flash: bool,
+}
+
+const BLOCK: usize = 4096;
+
+impl<'a> Medium<'a> {
+    /// As it was before the first entry.
+    pub fn new(log: &'a Log, bytes: Vec<u8>, flash: bool) -> Self {
+        let used = bytes
+            .chunks(BLOCK)
+            .map(|block| block.iter().any(|byte| *byte != 0))
+            .collect();
+        Self {
+            log,
+            bytes,
+            used,
+            done: 0,
+            flash,
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let start = offset as usize;
+        self.bytes[start..start + data.len()].copy_from_slice(data);
+        for block in start / BLOCK..(start + data.len()).div_ceil(BLOCK) {
+            self.used[block] = true;
+        }
+    }
+
+    /// Writes what a cut leaves to an image file, at an offset. Cuts come in the order of their entries.
+    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File, at: u64) -> Result<()> {
+        let log = self.log;
+        let durable = match (self.flash, cut.kind) {
+            (false, _) => log.flushed(cut.entries),
+            (true, Kind::Strict) => cut.entries,
+            // The last one was under way.
+            (true, _) => cut.entries.saturating_sub(1),
+        };
+        for entry in &log.entries[self.done..durable.max(self.done)] {
+            let data = log.data(entry)?;
+            self.write(entry.offset, &data);
+        }
+        self.done = durable.max(self.done);
+        // And some of the others, which are taken back afterwards.
+        let mut undo = Vec::new();
+        let mut random = Cut::random(seed, cut.number);
+        // Those that said where the cut is.
+        random.rand_u64();
+        for entry in &log.entries[durable..cut.entries] {
+            let data = log.data(entry)?;
+            for (offset, part) in kept(entry, &data, cut.kind, self.flash, &mut random) {
+                let start = offset as usize;
+                undo.push((offset, self.bytes[start..start + part.len()].to_vec()));
+                self.write(offset, part);
+            }
+        }
+        self.save(image, at)?;
+        for (offset, old) in undo.iter().rev() {
+            self.write(*offset, old);
+        }
+        Ok(())
+    }
+
+    fn save(&self, image: &File, at: u64) -> Result<()> {
+        let mut block = 0;
+        while block < self.used.len() {
+            let len = self.used[block..].iter().take_while(|used| **used).count();
+            if len > 0 {
+                let (start, end) = (block * BLOCK, (block + len) * BLOCK);
+                let bytes = &self.bytes[start..end.min(self.bytes.len())];
+                image.write_all_at(bytes, at + start as u64)?;
+            }
+            block += len.max(1);
+        }
+        Ok(())
+    }
+}
+
+/// What is there of a write that no flush made durable, as offsets on the disk and bytes.
+fn kept<'d>(
+    entry: &Entry,
+    data: &'d [u8],
+    kind: Kind,
+    flash: bool,
+    random: &mut Rand64,
+) -> Vec<(u64, &'d [u8])> {
+    let mut coin = || random.rand_u64() & 1 == 1;
+    if entry.is_fua {
+        return vec![(entry.offset, data)];
+    }
+    if flash {
+        // Programmed from the front, up to somewhere.
+        let len = random.rand_range(0..data.len() as u64 + 1) as usize;
+        return vec![(entry.offset, &data[..len])];
+    }
+    match kind {
+        Kind::Strict => Vec::new(),
+        Kind::Random if coin() => vec![(entry.offset, data)],
+        Kind::Random => Vec::new(),
+        Kind::Torn => {
+            let sectors = (entry.offset..)
+                .step_by(SECTOR as usize)
+                .zip(data.chunks(SECTOR as usize));
+            sectors.filter(|_| coin()).collect()
+        }
+    }
+}

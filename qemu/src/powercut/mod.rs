@@ -1,0 +1,391 @@
+//! `cargo qemu powercut`: is what a flush said `Ok` to there after the power was cut?
+
+mod check;
+mod cuts;
+mod log;
+mod report;
+mod run;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rawmap_guest::job::{Disk, Job, Piece, SLOT_HEAD, Verify, say};
+use rawmap_guest::workload::{Scenario, Style};
+
+use crate::disks;
+use crate::machine::{Guest, Ready, disk};
+use crate::rows::{Filesystem, Machine, Rows};
+use check::Checker;
+use cuts::{Cut, Medium};
+use log::Log;
+use report::{Report, Row};
+use run::{Folder, Run};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub struct Options {
+    pub target: String,
+    /// Names of file systems; none are all that a machine has, of the default ones unless `all`.
+    pub filesystems: Vec<String>,
+    pub all: bool,
+    /// None are all.
+    pub scenarios: Vec<Scenario>,
+    pub seed: u64,
+    /// Of the flushes; other scenarios get a part of that.
+    pub cuts: u32,
+    /// Only this one.
+    pub cut: Option<u32>,
+    pub jobs: usize,
+    pub table: Option<std::path::PathBuf>,
+}
+
+/// Runs all that is asked for. Gives whether all was as it must be.
+pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
+    let machines = rows.machines(&options.target)?;
+    let mut work = Vec::new();
+    // What takes long comes first.
+    for machine in machines {
+        for name in &machine.filesystems {
+            let filesystem = rows.filesystem(name)?;
+            let chosen = match &options.filesystems[..] {
+                [] => options.all || filesystem.default,
+                names => names.contains(name),
+            };
+            if chosen {
+                work.push((machine, filesystem));
+            }
+        }
+    }
+    if work.is_empty() {
+        let names = options.filesystems.join(" ");
+        bail!("{} has none of these file systems: {names}", options.target);
+    }
+    // Once, and not by each worker.
+    let mut ready = BTreeMap::new();
+    for (machine, _) in &work {
+        if !ready.contains_key(&machine.name) {
+            ready.insert(&machine.name, Ready::new(rows, machine)?);
+        }
+    }
+    println!("seed {:#x}", options.seed);
+    let queue = Mutex::new(work.into_iter());
+    let report = Mutex::new(Report::default());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.jobs.max(1))
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    loop {
+                        let next = queue.lock().map_or(None, |mut queue| queue.next());
+                        let Some((machine, filesystem)) = next else {
+                            return Ok(());
+                        };
+                        let rows = one(&ready[&machine.name], filesystem, options)?;
+                        if let Ok(mut report) = report.lock() {
+                            report.add(rows);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(result) => result?,
+                Err(_) => bail!("a worker panicked"),
+            }
+        }
+        Ok(())
+    })?;
+    let report = report.into_inner().unwrap_or_default();
+    report.print(options.cut.is_some());
+    if let Some(path) = &options.table {
+        fs::write(path, report.markdown()).with_context(|| path.display().to_string())?;
+    }
+    Ok(report.is_good(options.cut.is_some()))
+}
+
+/// All scenarios of a machine and a file system.
+fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for scenario in Scenario::ALL {
+        let chosen = options.scenarios.is_empty() || options.scenarios.contains(&scenario);
+        if !chosen || !run::is_possible(filesystem, scenario) {
+            continue;
+        }
+        let what = format!(
+            "{} {} {}",
+            ready.machine.name,
+            filesystem.name,
+            scenario.name()
+        );
+        rows.extend(cut_scenario(ready, filesystem, scenario, options).context(what)?);
+    }
+    Ok(rows)
+}
+
+/// How many cuts a scenario gets, where the flushes get so many.
+fn cuts_of(scenario: Scenario, cuts: u32) -> u32 {
+    match scenario {
+        Scenario::Flushes => cuts,
+        _ => (cuts / 4).max(8),
+    }
+}
+
+fn cut_scenario(
+    ready: &Ready<'_>,
+    filesystem: &Filesystem,
+    scenario: Scenario,
+    options: &Options,
+) -> Result<Vec<Row>> {
+    let seed = options.seed;
+    let folder = Folder::of(ready.machine, filesystem, scenario, seed);
+    let kept = options.cut.and_then(|_| folder.kept());
+    let run = match kept {
+        Some(run) => run,
+        None => {
+            if options.cut.is_some() {
+                println!(
+                    "no run of this seed is kept here: the same steps again, at other times of the kernel's"
+                );
+            }
+            run::run(ready, filesystem, scenario, seed)?
+        }
+    };
+    let flash = filesystem.kind == "ubifs";
+    let base = fs::read(folder.base()).context("the disk before the run")?;
+    let mut log = Log::open(&folder.log(), base.len() as u64)?;
+    let end = log.refresh()?;
+    let points: Vec<_> = run.acks.iter().map(|ack| ack.entries).collect();
+    let numbers = match options.cut {
+        Some(number) => number..number + 1,
+        None => 0..cuts_of(scenario, options.cuts),
+    };
+    let mut cuts: Vec<_> = numbers
+        .map(|number| Cut::new(seed, number, run.ready, &points, end))
+        .collect();
+    cuts.sort_by_key(|cut| cut.entries);
+    let mut medium = Medium::new(&log, base, flash);
+    let mut checker = Checker::new(&run);
+    let mut tally = Tally::new(&run);
+    // An image of flash takes a boot of its own.
+    let batch = if flash { 1 } else { 64 };
+    for cuts in cuts.chunks(batch) {
+        let images = Images {
+            ready,
+            filesystem,
+            run: &run,
+        };
+        let media = images.read(&mut medium, cuts)?;
+        for (cut, pieces) in cuts.iter().zip(media) {
+            checker.advance(cut.entries);
+            tally.take(&checker, *cut, pieces.as_deref());
+        }
+        if !flash {
+            println!(
+                "{} {} {}: {} of {} cuts",
+                ready.machine.name,
+                filesystem.name,
+                scenario.name(),
+                tally.cuts,
+                cuts_of(scenario, options.cuts)
+            );
+        }
+    }
+    let command = format!(
+        "cargo qemu powercut {} --fs {} --scenario {} --seed {seed:#x} --cut",
+        ready.machine.name,
+        filesystem.name,
+        scenario.name()
+    );
+    let rows = tally.rows(ready.machine, filesystem, &run, &command);
+    Ok(rows)
+}
+
+/// Counts of a run, by style.
+struct Tally {
+    cuts: u32,
+    styles: BTreeMap<Style, Count>,
+    unreadable: Vec<Cut>,
+}
+
+#[derive(Default)]
+struct Count {
+    acked: u32,
+    checked: u64,
+    lost: u64,
+    cuts: Vec<(Cut, Vec<u32>)>,
+}
+
+impl Tally {
+    fn new(run: &Run) -> Self {
+        let styles = run.scenario.styles(run.large_files).into_iter();
+        Self {
+            cuts: 0,
+            styles: styles.map(|style| (style, Count::default())).collect(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// The files as a cut left them, in the order of the styles; `None` where the image could not be mounted.
+    fn take(&mut self, checker: &Checker<'_>, cut: Cut, pieces: Option<&[Vec<u8>]>) {
+        self.cuts += 1;
+        let Some(pieces) = pieces else {
+            self.unreadable.push(cut);
+            return;
+        };
+        for ((style, count), medium) in self.styles.iter_mut().zip(pieces) {
+            let found = checker.check(*style, medium);
+            count.acked = count.acked.max(found.acked);
+            count.checked += u64::from(found.acked);
+            count.lost += found.lost.len() as u64;
+            if !found.lost.is_empty() {
+                count.cuts.push((cut, found.lost.into_iter().collect()));
+            }
+        }
+    }
+
+    fn rows(
+        self,
+        machine: &Machine,
+        filesystem: &Filesystem,
+        run: &Run,
+        command: &str,
+    ) -> Vec<Row> {
+        let unreadable = &self.unreadable;
+        let row = |(style, count): (Style, Count)| {
+            let first = count.cuts.first().map(|(cut, lost)| {
+                format!("{cut}: steps {lost:?}; again: {command} {}", cut.number)
+            });
+            let first = first.or_else(|| {
+                let cut = unreadable.first()?;
+                Some(format!(
+                    "{cut}: not to be mounted; again: {command} {}",
+                    cut.number
+                ))
+            });
+            Row {
+                machine: machine.name.clone(),
+                kernel: run.kernel.clone(),
+                page: run.page,
+                filesystem: filesystem.name.clone(),
+                scenario: run.scenario,
+                style,
+                cuts: self.cuts,
+                acked: count.acked,
+                checked: count.checked,
+                lost: count.lost,
+                unreadable: unreadable.len(),
+                full: run.acks.iter().any(|ack| ack.full),
+                says: run.says.clone(),
+                first,
+            }
+        };
+        self.styles.into_iter().map(row).collect()
+    }
+}
+
+/// Images of one run, and how they are read.
+struct Images<'a> {
+    ready: &'a Ready<'a>,
+    filesystem: &'a Filesystem,
+    run: &'a Run,
+}
+
+/// The files of an image, in the order of the styles.
+type Pieces = Vec<Vec<u8>>;
+
+impl Images<'_> {
+    /// Makes the images of these cuts and has a guest read them: the kernel that wrote them repairs them.
+    fn read(&self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<Option<Pieces>>> {
+        let machine = self.ready.machine;
+        let folder = tempfile::tempdir()?;
+        let (image, results) = (folder.path().join("images"), folder.path().join("results"));
+        let flash = self.filesystem.kind == "ubifs";
+        let image_len = self.filesystem.mib << 20;
+        let file = fs::File::create(&image)?;
+        for (number, cut) in (0..).zip(cuts) {
+            medium.cut(*cut, self.run.seed, &file, number * image_len)?;
+        }
+        if !flash {
+            file.set_len(cuts.len() as u64 * image_len)?;
+        }
+        let mut styles = self.run.scenario.styles(self.run.large_files);
+        styles.sort();
+        let files: Vec<Piece> = styles
+            .iter()
+            .map(|style| style.piece(self.run.page))
+            .collect();
+        let per_image: usize = files.iter().map(Piece::slot).sum();
+        fs::File::create(&results)?.set_len((cuts.len() * per_image) as u64)?;
+        let (mut devices, kernel_arguments) = match flash {
+            true => disks::empty_flash(machine, &image, None)?,
+            false => (disk(&image, 0), String::new()),
+        };
+        let letter = if flash { "a" } else { "b" };
+        devices.extend(disk(&results, 1));
+        let plain = run::disk(self.filesystem, Scenario::Flushes);
+        let job = Verify {
+            disk: Disk {
+                device: if flash {
+                    plain.device.clone()
+                } else {
+                    "/dev/vda".to_owned()
+                },
+                ..plain
+            },
+            images: u32::try_from(cuts.len())?,
+            partitions: !flash,
+            image_len,
+            files: files.clone(),
+            results: format!("/dev/vd{letter}"),
+        };
+        // There it is what must be.
+        let quiet = self.run.scenario == Scenario::NoBarrier;
+        let limit = Duration::from_secs(600);
+        let job = Job::Verify(job);
+        let mut guest = self.ready.boot(&job, &kernel_arguments, &devices, limit)?;
+        let read = read_images(&mut guest, cuts.len(), quiet);
+        let read = guest.keep(read)?;
+        drop(guest);
+        let bytes = |number: usize| pieces(&results, number * per_image, &files);
+        let media = read.into_iter().enumerate();
+        media
+            .map(|(number, ok)| ok.then(|| bytes(number)).transpose())
+            .collect()
+    }
+}
+
+/// Waits for the guest to have read all images. Tells of each whether it could.
+fn read_images(guest: &mut Guest, count: usize, quiet: bool) -> Result<Vec<bool>> {
+    let mut read = vec![None; count];
+    while let Some(line) = guest.line()? {
+        if let Some(text) = line.strip_prefix(say::IMAGE) {
+            let (number, how) = text.split_once(' ').context("an image's number")?;
+            let number: usize = number.parse()?;
+            if how != "ok" && !quiet {
+                println!("image {number}: {how}");
+            }
+            *read.get_mut(number).context("an image's number")? = Some(how == "ok");
+        }
+    }
+    let all: Option<Vec<bool>> = read.into_iter().collect();
+    all.context("the guest ended before it had read all images")
+}
+
+fn pieces(results: &Path, start: usize, files: &[Piece]) -> Result<Pieces> {
+    let file = fs::File::open(results)?;
+    let mut at = start as u64;
+    let mut pieces = Vec::new();
+    for piece in files {
+        // Where the file is shorter there are zeros, as in a new page of it.
+        let mut bytes = vec![0; piece.len];
+        file.read_exact_at(&mut bytes, at + SLOT_HEAD as u64)?;
+        pieces.push(bytes);
+        at += piece.slot() as u64;
+    }
+    Ok(pieces)
+}

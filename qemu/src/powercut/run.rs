@@ -1,0 +1,295 @@
+//! A run: a guest works until its power is cut, and all its writes are logged below it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use oorandom::Rand32;
+use rawmap_guest::job::{Disk, Job, Work, say};
+use rawmap_guest::workload::{Scenario, Style};
+use serde::{Deserialize, Serialize};
+
+use super::log::Log;
+use crate::machine::{Guest, Ready, escaped};
+use crate::rows::{Filesystem, Machine};
+use crate::{cache, debian, disks};
+
+/// What was done and seen; with the log, all that the cuts are made of. Kept in the cache.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Run {
+    pub scenario: Scenario,
+    pub seed: u64,
+    pub page: usize,
+    pub large_files: bool,
+    /// Entries of the log when the workload began.
+    pub ready: usize,
+    pub acks: Vec<Ack>,
+    /// What calls said that are worth telling.
+    pub says: Vec<String>,
+    /// The kernel's release.
+    pub kernel: String,
+}
+
+/// A step that the guest has done with.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Ack {
+    /// Entries of the log when the host read of it. The guest waits for the host before its next step.
+    pub entries: usize,
+    /// It did nothing: there is no room.
+    pub full: bool,
+}
+
+/// The folder of a run.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn of(machine: &Machine, filesystem: &Filesystem, scenario: Scenario, seed: u64) -> Self {
+        let name = format!(
+            "{}-{}-{}-{seed:x}",
+            machine.name,
+            filesystem.name,
+            scenario.name()
+        );
+        Self(cache::folder().join("powercut").join(name))
+    }
+
+    pub fn base(&self) -> PathBuf {
+        self.0.join("base")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    fn run(&self) -> PathBuf {
+        self.0.join("run.toml")
+    }
+
+    /// The run that is kept here.
+    pub fn kept(&self) -> Option<Run> {
+        toml::from_str(&fs::read_to_string(self.run()).ok()?).ok()
+    }
+
+    /// Forgets it.
+    pub fn remove(&self) {
+        // It is in the cache: another run makes it anew.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether a scenario makes sense on a file system.
+pub fn is_possible(filesystem: &Filesystem, scenario: Scenario) -> bool {
+    match scenario {
+        Scenario::Flushes | Scenario::Controls => true,
+        Scenario::NoBarrier => !filesystem.barrier.is_empty(),
+        // A growing file of a mapped UBIFS or vfat reserves nothing, or takes its own blocks for that.
+        Scenario::FullDisk => ["ext4", "f2fs"].contains(&&*filesystem.kind),
+        // Which block a file has is known of ext4 only, and only of one that overwrites in place.
+        Scenario::BadBlock => filesystem.name == "ext4",
+    }
+}
+
+/// Runs a guest until its last step is under way, then cuts its power.
+pub fn run(
+    ready: &Ready<'_>,
+    filesystem: &Filesystem,
+    scenario: Scenario,
+    seed: u64,
+) -> Result<Run> {
+    let folder = Folder::of(ready.machine, filesystem, scenario, seed);
+    folder.remove();
+    fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
+    let flash = filesystem.kind == "ubifs";
+    let image = folder.0.join("disk");
+    let (mut devices, mut kernel_arguments) = (Vec::new(), String::new());
+    let blockdev = |devices: &mut Vec<String>, text: String| {
+        devices.push("-blockdev".to_owned());
+        devices.push(text);
+    };
+    let file = |path: &Path, node: &str| {
+        let path = escaped(path);
+        format!("driver=file,filename={path},node-name={node},cache.no-flush=on")
+    };
+    blockdev(&mut devices, file(&image, "disk"));
+    blockdev(&mut devices, file(&folder.log(), "log"));
+    let mut logged =
+        "driver=blklogwrites,file=disk,log=log,log-sector-size=512,node-name=logged".to_owned();
+    let mut top = "logged";
+    if flash {
+        // It is never flushed.
+        logged += ",log-super-update-interval=1";
+        let (more, arguments) = disks::empty_flash(ready.machine, &image, Some("logged"))?;
+        blockdev(&mut devices, logged);
+        devices.extend(more);
+        kernel_arguments = arguments;
+    } else {
+        let bad = make_disk(filesystem, scenario, ready.machine.page, &image)?;
+        blockdev(&mut devices, logged);
+        if !bad.is_empty() {
+            // Above the log: what failed was not written.
+            let mut errors = "driver=blkdebug,image=logged,node-name=failing".to_owned();
+            for (number, sector) in bad.iter().enumerate() {
+                let rule = format!("inject-error.{number}");
+                errors += &format!(
+                    ",{rule}.event=none,{rule}.iotype=write,{rule}.errno=5,{rule}.sector={sector},{rule}.once=on"
+                );
+            }
+            blockdev(&mut devices, errors);
+            top = "failing";
+        }
+        devices.push("-device".to_owned());
+        devices.push(format!("virtio-blk-pci,drive={top},discard=off"));
+    }
+    let disk_len = fs::metadata(&image)?.len();
+    copy_sparse(&image, &folder.base())?;
+    fs::write(folder.log(), "")?;
+    let job = Work {
+        disk: disk(filesystem, scenario),
+        scenario,
+        seed,
+        large_files: filesystem.large,
+    };
+    let limit = Duration::from_secs(300);
+    let mut guest = ready.boot(&Job::Work(job), &kernel_arguments, &devices, limit)?;
+    let mut log = Log::open(&folder.log(), disk_len)?;
+    let followed = follow(&mut guest, &mut log, scenario, seed, ready.machine.page);
+    let (ready_at, acks, says) = guest.keep(followed)?;
+    drop(guest);
+    fs::remove_file(&image)?;
+    let run = Run {
+        scenario,
+        seed,
+        page: ready.machine.page,
+        large_files: filesystem.large,
+        ready: ready_at,
+        acks,
+        says,
+        kernel: ready.kernel.release.clone(),
+    };
+    fs::write(folder.run(), toml::to_string(&run)?)?;
+    Ok(run)
+}
+
+/// How a file system is mounted, for a scenario.
+pub fn disk(filesystem: &Filesystem, scenario: Scenario) -> Disk {
+    let more = match scenario {
+        Scenario::NoBarrier => &*filesystem.barrier,
+        _ => "",
+    };
+    let device = match &*filesystem.kind {
+        "ubifs" => "ubi0:data",
+        _ => "/dev/vda",
+    };
+    Disk {
+        kind: filesystem.kind.clone(),
+        device: device.to_owned(),
+        options: disks::options(filesystem, more),
+    }
+}
+
+/// Makes the disk. Gives the sectors that are to fail.
+fn make_disk(
+    filesystem: &Filesystem,
+    scenario: Scenario,
+    page: usize,
+    image: &Path,
+) -> Result<Vec<u64>> {
+    let len = filesystem.mib << 20;
+    if scenario != Scenario::BadBlock {
+        disks::make(filesystem, image, len, None)?;
+        return Ok(Vec::new());
+    }
+    // Files that are on it from the start, so that their blocks are known.
+    let files = tempfile::tempdir()?;
+    let styles = scenario.styles(filesystem.large);
+    let styles = styles
+        .into_iter()
+        .filter(|style| style.is_made_by_the_host());
+    let styles: Vec<Style> = styles.collect();
+    for style in &styles {
+        let bytes = vec![style.first_byte(); style.piece(page).len];
+        fs::write(files.path().join(style.name()), bytes)?;
+    }
+    disks::make(filesystem, image, len, Some(files.path()))?;
+    let mut sectors = Vec::new();
+    for style in styles {
+        let mut debugfs = Command::new("debugfs");
+        debugfs.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        debugfs
+            .arg("-R")
+            .arg(format!("blocks /{}", style.name()))
+            .arg(image);
+        let blocks = debian::output(debugfs)?;
+        let first = blocks
+            .split_whitespace()
+            .next()
+            .context("a file has blocks")?;
+        let first: u64 = first.parse().context("a block of debugfs")?;
+        // Blocks of 4096 bytes.
+        sectors.push(first * 8);
+    }
+    Ok(sectors)
+}
+
+fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.arg("--sparse=always").args([from, to]);
+    debian::output(copy).map(drop)
+}
+
+/// Sends the guest from step to step, and cuts its power in the last.
+fn follow(
+    guest: &mut Guest,
+    log: &mut Log,
+    scenario: Scenario,
+    seed: u64,
+    page: usize,
+) -> Result<(usize, Vec<Ack>, Vec<String>)> {
+    let mut says = Vec::new();
+    let ready = loop {
+        let line = guest
+            .line()?
+            .context("the guest ended before its workload")?;
+        if let Some(found) = line.strip_prefix(say::READY) {
+            let found: usize = found.trim().parse().context("a page size")?;
+            ensure!(
+                found == page,
+                "pages of {found} bytes, not {page}: correct the row"
+            );
+            break log.refresh()?;
+        }
+        says.extend(line.strip_prefix(say::SAYS).map(str::to_owned));
+    };
+    let mut acks = Vec::new();
+    for step in 1..=scenario.steps() {
+        guest.say(say::GO)?;
+        if step == scenario.steps() {
+            break;
+        }
+        let full = loop {
+            let line = guest.line()?.context("the guest ended in its workload")?;
+            says.extend(line.strip_prefix(say::SAYS).map(str::to_owned));
+            let number = match (line.strip_prefix(say::ACK), line.strip_prefix(say::FULL)) {
+                (Some(number), _) | (None, Some(number)) => number,
+                (None, None) => continue,
+            };
+            if number.trim().parse() != Ok(step) {
+                bail!("the guest is at step {number}, not {step}");
+            }
+            break line.starts_with(say::FULL);
+        };
+        acks.push(Ack {
+            entries: log.refresh()?,
+            full,
+        });
+    }
+    // Somewhere in the last step.
+    let mut random = Rand32::new(seed);
+    std::thread::sleep(Duration::from_micros(random.rand_range(0..20_000).into()));
+    guest.end();
+    log.refresh()?;
+    Ok((ready, acks, says))
+}
