@@ -220,7 +220,10 @@ fn a_commit_keeps_its_ranges_until_they_are_on_the_medium() {
         failed(tracked.commit().unwrap_err());
         let done = tracked.retry().unwrap();
         // The first call collects errors that are older.
-        assert_eq!((done.ranges, done.pages, done.calls), (3, 3, 2));
+        let page = rawmap::page_size().unwrap().get();
+        let mut pages = [20_000, 30_000, 600_000].map(|at| at / page).to_vec();
+        pages.dedup();
+        assert_eq!((done.ranges, done.pages, done.calls), (3, pages.len(), 2));
         for (offset, bytes) in [(20_000, &b"one"[..]), (600_000, b"two"), (30_000, b"three")] {
             assert_eq!(disk.medium(offset, bytes.len()), bytes, "{on:?}");
         }

@@ -121,7 +121,10 @@ fn allowed_skips_name_tests() {
         let (module, test) = name.split_once("::").unwrap();
         let source = match module {
             "freestanding" => {
-                read("targets/freestanding/run") + &read("targets/freestanding/src/bin/checks.rs")
+                let scripts = ["run", "behave", "src/bin/checks.rs"];
+                scripts
+                    .map(|name| read(&format!("targets/freestanding/{name}")))
+                    .concat()
             }
             "pagesize" => read("tests/run"),
             "bench" => read("tests/benches/durable.rs"),

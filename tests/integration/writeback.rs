@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
-use rawmap_tests::{emulator, hides_dirty_pages, skip};
+use rawmap_tests::{emulator, hides_dirty_pages, is_slow, skip};
 
 use crate::flush::dirty_pages;
 use crate::{file_of, test_dir};
@@ -351,7 +351,9 @@ fn writes_go_on_while_a_commit_waits() {
         });
         return;
     }
-    match traced(NAME, "msync", Some("msync:delay_enter=3000000")) {
+    // Microseconds; much more than the writes take.
+    let delay = if is_slow() { 20_000_000 } else { 3_000_000 };
+    match traced(NAME, "msync", Some(&format!("msync:delay_enter={delay}"))) {
         Ok(log) => assert_eq!(log.matches("msync(").count(), 2, "{log}"),
         Err(reason) => skip(NAME, &reason),
     }

@@ -121,7 +121,10 @@ impl FailingDisk {
         created.set_len(image_len).map_err(io)?;
         if on == On::Ext4 {
             run("fallocate", &["-l", &image_len.to_string(), &text(&image)?])?;
-            run("mkfs.ext4", &["-q", "-F", "-b", "4096", &text(&image)?])?;
+            // All that is written to it later has a place from the start: no holes, nothing put off.
+            let now = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+            let image = text(&image)?;
+            run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", now, &image])?;
         }
         let device = run("losetup", &["--find", "--show", &text(&image)?])?;
         let mut disk = Self {

@@ -87,7 +87,6 @@ fn holds(condition: &str) -> bool {
         "no CAP_SYS_ADMIN" => !may_administrate(),
         "Linux before 6.5" => native && kernel() < (6, 5),
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
-        "a guest" => machine().is_some(),
         "no huge pages" => native && !Path::new("/sys/kernel/mm/hugepages").exists(),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
