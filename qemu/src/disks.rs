@@ -32,6 +32,27 @@ pub fn make(filesystem: &Filesystem, path: &Path, len: u64, with: Option<&Path>)
         .with_context(|| format!("making {}: has targets/setup been run?", filesystem.name))
 }
 
+/// Repairs one after a power cut, where its row says so: as a system does when it starts.
+pub fn repair(filesystem: &Filesystem, path: &Path) -> Result<()> {
+    let Some((program, arguments)) = filesystem.repair.split_first() else {
+        return Ok(());
+    };
+    let mut repair = Command::new(program);
+    repair
+        .args(arguments)
+        .arg(path)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = repair.output().with_context(|| program.clone())?;
+    // 1: something was repaired.
+    let done = matches!(output.status.code(), Some(0 | 1));
+    ensure!(
+        done,
+        "{program}: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    Ok(())
+}
+
 /// The options of a mount, with more.
 pub fn options(filesystem: &Filesystem, more: &str) -> String {
     match more {

@@ -99,6 +99,8 @@ pub struct Filesystem {
     pub name: String,
     pub kind: String,
     pub make: Vec<String>,
+    #[serde(default)]
+    pub repair: Vec<String>,
     pub options: String,
     pub barrier: String,
     pub mib: u64,

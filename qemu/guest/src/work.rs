@@ -190,7 +190,7 @@ fn flush(map: &MmapRaw, step: &Step, page: PageSize) -> Result<(), Error> {
             map.flush_range(at, end - at)
         }
         Style::Retry => retry(map, step, at, len),
-        Style::Forget => forget(map, step, page),
+        Style::Forget => forget(map, step, page, at),
     }
 }
 
@@ -210,11 +210,11 @@ fn retry(map: &MmapRaw, step: &Step, at: usize, len: usize) -> Result<(), Error>
 }
 
 /// The control: msync(2) as it is. The second call says `Ok`, and the bytes are nowhere.
-fn forget(map: &MmapRaw, step: &Step, page: PageSize) -> Result<(), Error> {
+fn forget(map: &MmapRaw, step: &Step, page: PageSize, at: usize) -> Result<(), Error> {
     use rustix::mm::{MsyncFlags, msync};
-    let start = map.as_mut_ptr().cast();
+    let start = map.as_mut_ptr().wrapping_add(page.floor(at)).cast();
     let turn = || {
-        // SAFETY: the first page of the map.
+        // SAFETY: the page of a store, so it is in the map, whose length is a multiple of the page.
         unsafe { msync(start, page.get(), MsyncFlags::SYNC) }
     };
     let Err(first) = turn() else { return Ok(()) };

@@ -206,6 +206,8 @@ pub struct Steps {
     number: u32,
     /// Bytes that the map of a style has by now.
     lens: Vec<usize>,
+    /// Whether a style has had a step.
+    begun: Vec<bool>,
 }
 
 impl Steps {
@@ -217,12 +219,14 @@ impl Steps {
             false => style.piece(page).len,
         };
         let lens = styles.iter().map(len).collect();
+        let begun = vec![false; styles.len()];
         Self {
             random: Rand32::new(seed),
             styles,
             page,
             number: 0,
             lens,
+            begun,
         }
     }
 
@@ -240,7 +244,7 @@ impl Steps {
             at - (head + at + len).saturating_sub(end).min(at)
         };
         match style {
-            Style::Range | Style::WrongPage | Style::Retry | Style::Forget => inside(anywhere),
+            Style::Range | Style::WrongPage => inside(anywhere),
             Style::Across | Style::Short => self.across(len, map_len, head),
             Style::InPage | Style::Past4Gib if self.number.is_multiple_of(2) => {
                 self.across(len, map_len, head)
@@ -289,10 +293,16 @@ impl Iterator for Steps {
                     self.lens[which] = old_len + self.page;
                     old_len + self.below(self.page - bytes.len())
                 }
-                // The block that fails is in the first page.
-                Style::Retry | Style::Forget => self.below(self.page - bytes.len()),
+                // The block that fails is in the first page. What the control has lost of it nobody stores again.
+                Style::Retry => self.below(self.page - bytes.len()),
+                Style::Forget if !self.begun[which] => self.below(self.page - bytes.len()),
+                Style::Forget => {
+                    let page = 1 + self.below(PAGES - 1);
+                    page * self.page + self.below(self.page - bytes.len())
+                }
                 _ => self.place(bytes.len(), old_len, head, style),
             };
+            self.begun[which] = true;
             writes.push(Write { at, bytes });
         }
         Some(Step {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use anyhow::Result;
 use oorandom::Rand64;
@@ -88,14 +89,10 @@ const BLOCK: usize = 4096;
 impl<'a> Medium<'a> {
     /// As it was before the first entry.
     pub fn new(log: &'a Log, bytes: Vec<u8>, flash: bool) -> Self {
-        let used = bytes
-            .chunks(BLOCK)
-            .map(|block| block.iter().any(|byte| *byte != 0))
-            .collect();
         Self {
             log,
+            used: used(&bytes),
             bytes,
-            used,
             done: 0,
             flash,
         }
@@ -109,8 +106,8 @@ impl<'a> Medium<'a> {
         }
     }
 
-    /// Writes what a cut leaves to an image file, at an offset. Cuts come in the order of their entries.
-    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File, at: u64) -> Result<()> {
+    /// Writes what a cut leaves to an empty file. Cuts come in the order of their entries.
+    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<()> {
         let log = self.log;
         let durable = match (self.flash, cut.kind) {
             (false, _) => log.flushed(cut.entries),
@@ -136,26 +133,39 @@ impl<'a> Medium<'a> {
                 self.write(offset, part);
             }
         }
-        self.save(image, at)?;
+        image.set_len(self.bytes.len() as u64)?;
+        save(&self.bytes, &self.used, image, 0)?;
         for (offset, old) in undo.iter().rev() {
             self.write(*offset, old);
         }
         Ok(())
     }
+}
 
-    fn save(&self, image: &File, at: u64) -> Result<()> {
-        let mut block = 0;
-        while block < self.used.len() {
-            let len = self.used[block..].iter().take_while(|used| **used).count();
-            if len > 0 {
-                let (start, end) = (block * BLOCK, (block + len) * BLOCK);
-                let bytes = &self.bytes[start..end.min(self.bytes.len())];
-                image.write_all_at(bytes, at + start as u64)?;
-            }
-            block += len.max(1);
+/// Copies an image behind others, without its holes.
+pub fn append(image: &Path, all: &File, at: u64) -> Result<()> {
+    let bytes = std::fs::read(image)?;
+    save(&bytes, &used(&bytes), all, at)
+}
+
+/// The blocks that are not all zero.
+fn used(bytes: &[u8]) -> Vec<bool> {
+    let some = |block: &[u8]| block.iter().any(|byte| *byte != 0);
+    bytes.chunks(BLOCK).map(some).collect()
+}
+
+/// Writes the used blocks.
+fn save(bytes: &[u8], used: &[bool], image: &File, at: u64) -> Result<()> {
+    let mut block = 0;
+    while block < used.len() {
+        let len = used[block..].iter().take_while(|used| **used).count();
+        if len > 0 {
+            let (start, end) = (block * BLOCK, (block + len) * BLOCK);
+            image.write_all_at(&bytes[start..end.min(bytes.len())], at + start as u64)?;
         }
-        Ok(())
+        block += len.max(1);
     }
+    Ok(())
 }
 
 /// What is there of a write that no flush made durable, as offsets on the disk and bytes.

@@ -306,12 +306,17 @@ impl Images<'_> {
         let (image, results) = (folder.path().join("images"), folder.path().join("results"));
         let flash = self.filesystem.kind == "ubifs";
         let image_len = self.filesystem.mib << 20;
-        let file = fs::File::create(&image)?;
-        for (number, cut) in (0..).zip(cuts) {
-            medium.cut(*cut, self.run.seed, &file, number * image_len)?;
-        }
-        if !flash {
-            file.set_len(cuts.len() as u64 * image_len)?;
+        if let ([cut], true) = (cuts, flash) {
+            medium.cut(*cut, self.run.seed, &fs::File::create(&image)?)?;
+        } else {
+            let one = folder.path().join("image");
+            let all = fs::File::create(&image)?;
+            all.set_len(cuts.len() as u64 * image_len)?;
+            for (number, cut) in (0..).zip(cuts) {
+                medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?;
+                disks::repair(self.filesystem, &one)?;
+                cuts::append(&one, &all, number * image_len)?;
+            }
         }
         let mut styles = self.run.scenario.styles(self.run.large_files);
         styles.sort();
