@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd as _;
 
 use rawmap::{MmapMut, MmapOptions, SharedTracked, Tracked};
 use rawmap_core::{Error, UncheckedAdvice};
-use rawmap_tests::disk::{FailingDisk, On};
+use rawmap_tests::disk::{FailingDisk, MapperDisk, On};
 use rawmap_tests::skip;
 
 /// Runs the test on the device itself and on ext4.
@@ -370,4 +370,31 @@ fn a_retry_changes_no_byte_beside_other_writers() {
     for page in 0..pages {
         assert_eq!(word(page).load(Ordering::Relaxed), added);
     }
+}
+
+/// A device that fails as a whole, as one does that is pulled out and put back.
+#[test]
+fn a_device_that_comes_back_has_what_a_retry_stores() {
+    const NAME: &str = "failing::a_device_that_comes_back_has_what_a_retry_stores";
+    let disk = match MapperDisk::new("rawmap-comes-back") {
+        Ok(disk) => disk,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    let map = MmapOptions::new().map_raw(&disk.open().unwrap()).unwrap();
+    assert_eq!(map.len() as u64, MapperDisk::LEN);
+    let map = rawmap_core::MmapRaw::from(map);
+    crate::store(&map, 70_000, b"before");
+    map.flush_range(70_000, 6).unwrap();
+    assert_eq!(disk.medium(70_000, 6), b"before");
+    disk.fail(true);
+    crate::store(&map, 70_000, b"behind");
+    failed(map.flush_range(70_000, 6).unwrap_err().into());
+    failed(map.flush().unwrap_err().into());
+    failed(map.retry_flush().unwrap_err().into());
+    disk.fail(false);
+    failed(map.flush().unwrap_err().into());
+    assert_eq!(disk.medium(70_000, 6), b"before");
+    map.retry_flush().unwrap();
+    assert_eq!(disk.medium(70_000, 6), b"behind");
+    map.flush().unwrap();
 }

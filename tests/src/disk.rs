@@ -124,7 +124,10 @@ impl FailingDisk {
             // All that is written to it later has a place from the start: no holes, nothing put off.
             let now = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
             let image = text(&image)?;
-            run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", now, &image])?;
+            // And the file's blocks come in clusters that are whole pages of the tmpfs, wherever it runs.
+            let clusters = ["-O", "bigalloc", "-C", "65536"];
+            let make = ["-q", "-F", "-b", "4096", "-E", now, &image];
+            run("mkfs.ext4", &[&clusters[..], &make].concat())?;
         }
         let device = run("losetup", &["--find", "--show", &text(&image)?])?;
         let mut disk = Self {
@@ -235,11 +238,115 @@ impl Drop for FailingDisk {
     }
 }
 
+/// A block device of the device mapper over a loop device. All requests fail while it is told to.
+#[derive(Debug)]
+pub struct MapperDisk {
+    name: String,
+    image: tempfile::NamedTempFile,
+    device: String,
+}
+
+impl MapperDisk {
+    /// Length in bytes.
+    pub const LEN: u64 = 4 << 20;
+
+    /// Makes one. `name` is its name in `/dev/mapper`.
+    ///
+    /// # Errors
+    ///
+    /// Why not: there is no device mapper, or this process may not use it.
+    pub fn new(name: &str) -> Result<Self, String> {
+        if !Path::new("/dev/mapper/control").exists() {
+            return Err("no device mapper".to_owned());
+        }
+        let io = |error: io::Error| error.to_string();
+        let image = tempfile::NamedTempFile::new().map_err(io)?;
+        image.as_file().set_len(Self::LEN).map_err(io)?;
+        let path = image.path().to_str().ok_or("an odd path")?;
+        let device = run("losetup", &["--find", "--show", path])?;
+        let disk = Self {
+            name: name.to_owned(),
+            device: device.trim().to_owned(),
+            image,
+        };
+        run(
+            "dmsetup",
+            &["create", name, "--table", &disk.table("linear")],
+        )?;
+        Ok(disk)
+    }
+
+    fn table(&self, target: &str) -> String {
+        let end = match target {
+            "linear" => format!(" {} 0", self.device),
+            _ => String::new(),
+        };
+        format!("0 {} {target}{end}", Self::LEN / 512)
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// As open(2).
+    pub fn open(&self) -> io::Result<File> {
+        let path = Path::new("/dev/mapper").join(&self.name);
+        File::options().read(true).write(true).open(path)
+    }
+
+    /// From now on every request fails, or none.
+    ///
+    /// # Panics
+    ///
+    /// Where the device mapper refuses.
+    pub fn fail(&self, fails: bool) {
+        let table = self.table(if fails { "error" } else { "linear" });
+        let steps: [&[&str]; 3] = [
+            &["suspend", "--noflush", "--nolockfs", &self.name],
+            &["load", &self.name, "--table", &table],
+            &["resume", &self.name],
+        ];
+        for step in steps {
+            run("dmsetup", step).expect("dmsetup");
+        }
+    }
+
+    /// What is below: the bytes of the image.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be read.
+    pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
+        // The loop device writes to the image's pages.
+        let bytes = fs::read(self.image.path()).expect("the image is there");
+        bytes[offset..offset + len].to_vec()
+    }
+}
+
+impl Drop for MapperDisk {
+    fn drop(&mut self) {
+        for (tool, arguments) in [
+            ("dmsetup", ["remove", "--retry", &self.name]),
+            ("losetup", ["--detach", &self.device, ""]),
+        ] {
+            let arguments: Vec<_> = arguments
+                .into_iter()
+                .filter(|word| !word.is_empty())
+                .collect();
+            if let Err(error) = run(tool, &arguments) {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
+
 /// Runs a tool of the machine's and gives its output.
 fn run(tool: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(tool)
         .args(arguments)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        // A small system has nobody who makes names in /dev for dmsetup.
+        .env("DM_DISABLE_UDEV", "1")
         .output()
         .map_err(|error| format!("{tool}: {error}"))?;
     if output.status.success() {

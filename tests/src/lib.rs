@@ -87,6 +87,8 @@ fn holds(condition: &str) -> bool {
         "no CAP_SYS_ADMIN" => !may_administrate(),
         "Linux before 6.5" => native && kernel() < (6, 5),
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
+        // User mode has the host's, and the tools run on the host.
+        "no device mapper" => !Path::new("/dev/mapper/control").exists(),
         "no huge pages" => native && !Path::new("/sys/kernel/mm/hugepages").exists(),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }

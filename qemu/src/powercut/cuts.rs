@@ -197,3 +197,98 @@ fn kept<'d>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::tests::log;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const END: usize = 3;
+
+    /// What a cut after all entries leaves of three sectors.
+    fn left(
+        entries: &[(u64, &[u8], u64)],
+        first: u8,
+        kind: Kind,
+        flash: bool,
+        number: u32,
+    ) -> Vec<u8> {
+        let disk = vec![first; END * SECTOR as usize];
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), log(entries)).unwrap();
+        let mut log = Log::open(path.path(), disk.len() as u64).unwrap();
+        let entries = log.refresh().unwrap();
+        let cut = Cut {
+            number,
+            entries,
+            kind,
+        };
+        let mut medium = Medium::new(&log, disk.clone(), flash);
+        let image = tempfile::NamedTempFile::new().unwrap();
+        medium.cut(cut, 1, image.as_file()).unwrap();
+        // The second time it is the same: what was not durable was taken back.
+        let again = tempfile::NamedTempFile::new().unwrap();
+        medium.cut(cut, 1, again.as_file()).unwrap();
+        let bytes = std::fs::read(image.path()).unwrap();
+        assert_eq!(bytes, std::fs::read(again.path()).unwrap());
+        bytes
+    }
+
+    fn sectors(bytes: &[u8]) -> Vec<u8> {
+        bytes
+            .chunks(SECTOR as usize)
+            .map(|sector| sector[0])
+            .collect()
+    }
+
+    #[test]
+    fn unflushed_writes_may_be_there_or_not() {
+        let (one, two) = ([1; 512], [2; 1024]);
+        let flushed: (u64, &[u8], u64) = (0, &[], 1);
+        let entries = [(0, &one[..], 0), flushed, (1, &two, 0)];
+        let seen = |kind: Kind| -> BTreeSet<Vec<u8>> {
+            (0..100)
+                .map(|number| sectors(&left(&entries, 0, kind, false, number)))
+                .collect()
+        };
+        assert_eq!(seen(Kind::Strict), BTreeSet::from([vec![1, 0, 0]]));
+        let whole = BTreeSet::from([vec![1, 0, 0], vec![1, 2, 2]]);
+        assert_eq!(seen(Kind::Random), whole);
+        let parts = BTreeSet::from([vec![1, 0, 2], vec![1, 2, 0]]);
+        assert_eq!(seen(Kind::Torn), &whole | &parts);
+        // A write that is durable by itself.
+        let fua = [(0, &one[..], 2), (1, &two, 0)];
+        assert_eq!(sectors(&left(&fua, 0, Kind::Strict, false, 0)), [1, 0, 0]);
+    }
+
+    #[test]
+    fn flash_keeps_all_but_a_part_of_the_last_program() {
+        let (one, two) = ([1; 512], [2; 1024]);
+        let entries = [(0, &one[..], 0), (1, &two, 0)];
+        let strict = left(&entries, 0xFF, Kind::Strict, true, 0);
+        assert_eq!(sectors(&strict), [1, 2, 2]);
+        for number in 0..50 {
+            let torn = left(&entries, 0xFF, Kind::Torn, true, number);
+            let programmed = torn.iter().take_while(|byte| **byte != 0xFF).count();
+            assert!(torn[programmed..].iter().all(|byte| *byte == 0xFF) && programmed >= 512);
+        }
+    }
+
+    #[test]
+    fn a_seed_and_a_number_make_a_cut() {
+        let acks = [10, 20, 30];
+        let cut = |seed, number| Cut::new(seed, number, 5, &acks, 40);
+        let mut places = BTreeSet::new();
+        for number in 0..400 {
+            assert_eq!(cut(7, number), cut(7, number));
+            assert!((5..=40).contains(&cut(7, number).entries));
+            places.insert(cut(7, number).entries);
+            if number % 2 == 0 {
+                assert!(acks.contains(&cut(7, number).entries));
+            }
+        }
+        assert_eq!(places.len(), 36, "every place is cut");
+        assert_ne!(cut(7, 1), cut(8, 1));
+    }
+}

@@ -113,11 +113,11 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A log as QEMU writes it.
-    fn log(entries: &[(u64, &[u8], u64)]) -> Vec<u8> {
+    pub(in crate::powercut) fn log(entries: &[(u64, &[u8], u64)]) -> Vec<u8> {
         let mut bytes = vec![0; SECTOR as usize];
         for (sector, data, flags) in entries {
             let mut header = Vec::new();
