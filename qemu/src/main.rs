@@ -46,7 +46,7 @@ enum Command {
     Boot {
         /// A row of machines.toml
         machine: String,
-        /// The file system at /mnt, or "none"
+        /// The file system at /rawmap, or "none"
         #[arg(long, default_value = "ext4")]
         fs: String,
         /// Leave /proc unmounted

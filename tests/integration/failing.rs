@@ -68,7 +68,9 @@ fn a_failed_flush_stays_failed_until_the_bytes_are_on_the_medium() {
         disk.recover();
         failed(map.flush().unwrap_err());
         assert_eq!(disk.medium(9000, 5), [0; 5], "{on:?}");
-        map.retry_flush().unwrap();
+        // What the kernel itself had under way may fail once more on a slow machine: that stays failed, too.
+        let tries = (0..5).map(|_| map.retry_flush());
+        tries.into_iter().find(Result::is_ok).unwrap().unwrap();
         assert_eq!(disk.medium(9000, 5), b"bytes", "{on:?}");
         assert_eq!(disk.medium(1_900_000, 4), b"more", "{on:?}");
         assert!(map.failed().is_none());

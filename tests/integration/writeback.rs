@@ -11,7 +11,7 @@ use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
 use rawmap_tests::{emulator, hides_dirty_pages, is_slow, skip};
 
 use crate::flush::dirty_pages;
-use crate::{file_of, test_dir};
+use crate::{file_of, file_with, test_dir};
 
 /// Tells why dirty pages cannot be counted here.
 fn cannot_count() -> Option<&'static str> {
@@ -28,8 +28,7 @@ const LEN: usize = 4 << 20;
 const BUSY_DISK: Duration = Duration::from_secs(20);
 
 fn dirty_map(keep: bool) -> (File, MmapRaw) {
-    let file = file_of(0);
-    rawmap::reserve(&file, 0, 2 * LEN as u64).unwrap();
+    let file = file_with(&vec![0; 2 * LEN]);
     file.sync_all().unwrap();
     let mut options = MmapOptions::new();
     options.offset(4097).len(LEN);

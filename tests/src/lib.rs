@@ -88,6 +88,7 @@ fn holds(condition: &str) -> bool {
         "Linux before 6.5" => native && kernel() < (6, 5),
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
         // User mode has the host's, and the tools run on the host.
+        "ubifs" => native && file_system(&test_dir()) == 0x2405_1905,
         "no device mapper" => !Path::new("/dev/mapper/control").exists(),
         "no huge pages" => native && !Path::new("/sys/kernel/mm/hugepages").exists(),
         other => panic!("skips.toml: unknown condition {other:?}"),
@@ -124,9 +125,14 @@ fn kernel() -> (u32, u32) {
 pub fn hides_dirty_pages(folder: &Path) -> bool {
     const OVERLAYFS: u64 = 0x794c_7630;
     const TMPFS: u64 = 0x0102_1994;
+    [OVERLAYFS, TMPFS].contains(&file_system(folder))
+}
+
+/// The number of the file system that a folder is on; statfs(2) has a list.
+fn file_system(folder: &Path) -> u64 {
     let file = File::open(folder).expect("the test folder is there");
     let stat = rustix::fs::fstatfs(&file).expect("statfs");
-    [OVERLAYFS, TMPFS].contains(&(u64::try_from(stat.f_type).unwrap_or(0)))
+    u64::try_from(stat.f_type).unwrap_or(0)
 }
 
 /// A folder on a real file system: tmpfs has nothing to write back. Under `target/`, or

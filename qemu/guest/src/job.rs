@@ -36,7 +36,7 @@ pub struct Test {
 }
 
 /// Where a test's disk is mounted.
-pub const TEST_DIR: &str = "/mnt";
+pub const TEST_DIR: &str = "/rawmap";
 
 /// A disk with a file system.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -15,16 +15,9 @@ const ROOT: &str = "/root";
 
 pub fn run(job: &Test) -> Result<(), Failure> {
     mount("tmpfs", "tmpfs", ROOT, "")?;
-    for (tag, path) in &job.shares {
-        let source = format!("/shares/{tag}");
-        // Nobody writes there, so that everything may be kept.
-        let options = "trans=virtio,version=9p2000.L,cache=loose,ro,msize=262144";
-        mount("9p", tag, &source, options)?;
-        if path == "/" {
-            system(&source)?;
-        } else {
-            bind(&source, &format!("{ROOT}{path}"))?;
-        }
+    let (systems, shares): (Vec<_>, Vec<_>) = job.shares.iter().partition(|(_, path)| *path == "/");
+    for (tag, _) in systems {
+        system(&share(tag)?)?;
     }
     bind("/dev", &format!("{ROOT}/dev"))?;
     bind("/sys", &format!("{ROOT}/sys"))?;
@@ -38,6 +31,10 @@ pub fn run(job: &Test) -> Result<(), Failure> {
         fs::create_dir_all(&test_dir)?;
     } else {
         mount_disk(&job.disk, &test_dir)?;
+    }
+    // Last: wherever they are on the host, /tmp too, nothing hides them.
+    for (tag, path) in shares {
+        bind(&share(tag)?, &format!("{ROOT}{path}"))?;
     }
     println!("{}", say::START);
     let status = Command::new("/init")
@@ -53,6 +50,15 @@ pub fn run(job: &Test) -> Result<(), Failure> {
     // The program may have left half a line.
     println!("\n{}{code}", say::EXIT);
     Ok(())
+}
+
+/// Mounts a folder of the host's, and gives its place.
+fn share(tag: &str) -> Result<String, Failure> {
+    let place = format!("/shares/{tag}");
+    // Nobody writes there, so that everything may be kept.
+    let options = "trans=virtio,version=9p2000.L,cache=loose,ro,msize=262144";
+    mount("9p", tag, &place, options)?;
+    Ok(place)
 }
 
 /// The folders of a Debian system. Its links to /usr come with a package that needs more than unpacking.
