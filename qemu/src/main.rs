@@ -56,15 +56,15 @@ enum Command {
         #[arg(last = true, default_values = ["uname", "-a"])]
         program: Vec<String>,
     },
-    /// Run `cargo test` with the tests in a guest: rung 4
+    /// Run the integration tests in a guest: rung 4
     Test {
         /// A machine, a target triple, "default" or "all"
         target: String,
         /// The file system that the tests write to
         #[arg(long, default_value = "ext4")]
         fs: String,
-        /// For `cargo test`; without any before "--", the integration tests
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// For the test programs
+        #[arg(last = true)]
         arguments: Vec<String>,
     },
     /// Cut the power of a guest that flushes, and check all that was acknowledged: rung 5
