@@ -39,15 +39,14 @@ pub fn cargo_test(machine: &Machine, filesystem: &str, arguments: &[String]) -> 
         .current_dir(root())
         .arg("test")
         .args(["--target", &machine.target]);
-    // Before "--" are cargo's; without any, what rung 4 is about.
-    let (ours, theirs) = match arguments.iter().position(|word| word == "--") {
-        Some(at) => arguments.split_at(at),
-        None => (arguments, &[][..]),
-    };
-    if ours.is_empty() {
-        cargo.args(["--package", "rawmap-tests", "--tests", "--no-fail-fast"]);
-    }
-    cargo.args(ours).args(theirs);
+    cargo.args([
+        "--package",
+        "rawmap-tests",
+        "--tests",
+        "--no-fail-fast",
+        "--",
+    ]);
+    cargo.args(arguments);
     cargo
         .env(MACHINE, &machine.name)
         .env(FILESYSTEM, filesystem);
