@@ -105,10 +105,7 @@ impl Guest {
         let command = format!("{qemu:?}\n");
         let (mut reader, writer) = std::io::pipe()?;
         qemu.stdout(writer.try_clone()?).stderr(writer);
-        // SAFETY: one system call, which is safe between fork and exec.
-        unsafe {
-            qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-        }
+        end_with_us(&mut qemu);
         let mut child = qemu.spawn().with_context(|| {
             format!(
                 "{} could not be started: run targets/setup {}",
@@ -200,6 +197,14 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Has a command be killed when this process ends, however it ends.
+pub fn end_with_us(command: &mut Command) {
+    // SAFETY: one system call, which is safe between fork and exec.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
 }
 

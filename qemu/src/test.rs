@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::machine::{Ready, disk, escaped};
+use crate::machine::{Ready, disk, end_with_us, escaped};
 use crate::rows::{Filesystem, Machine, Rows, root};
 use crate::{debian, disks};
 
@@ -50,6 +51,7 @@ pub fn cargo_test(machine: &Machine, filesystem: &str, arguments: &[String]) -> 
     cargo
         .env(MACHINE, &machine.name)
         .env(FILESYSTEM, filesystem);
+    end_with_us(&mut cargo);
     let status = cargo.status().context("cargo")?;
     Ok(status
         .code()
@@ -59,6 +61,8 @@ pub fn cargo_test(machine: &Machine, filesystem: &str, arguments: &[String]) -> 
 
 /// The runner: boots the machine that the environment names with a program in it.
 pub fn run_from_environment(rows: &Rows, command: &[String]) -> Result<u8> {
+    // Else a cargo that is killed leaves its guest to the time limit.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let name = std::env::var(MACHINE).with_context(|| format!("{MACHINE} is not set"))?;
     let machine = rows.machine(&name)?;
     let name = std::env::var(FILESYSTEM).unwrap_or_default();

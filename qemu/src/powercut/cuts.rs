@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use oorandom::Rand64;
 
 use super::log::{Entry, Log, SECTOR};
@@ -106,20 +106,31 @@ impl<'a> Medium<'a> {
         }
     }
 
-    /// Writes what a cut leaves to an empty file. Cuts come in the order of their entries.
-    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<()> {
-        let log = self.log;
-        let durable = match (self.flash, cut.kind) {
-            (false, _) => log.flushed(cut.entries),
+    /// How many entries were durable when the power was cut.
+    fn durable(&self, cut: Cut) -> usize {
+        match (self.flash, cut.kind) {
+            (false, _) => self.log.flushed(cut.entries),
             (true, Kind::Strict) => cut.entries,
             // The last one was under way.
             (true, _) => cut.entries.saturating_sub(1),
-        };
-        for entry in &log.entries[self.done..durable.max(self.done)] {
+        }
+    }
+
+    /// Sorts cuts as [`cut`](Self::cut) wants them: what is durable only grows.
+    pub fn sort(&self, cuts: &mut [Cut]) {
+        cuts.sort_by_key(|cut| (cut.entries, self.durable(*cut)));
+    }
+
+    /// Writes what a cut leaves to an empty file. Cuts come in the order of [`sort`](Self::sort).
+    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<()> {
+        let log = self.log;
+        let durable = self.durable(cut);
+        ensure!(durable >= self.done, "{cut}: comes too late");
+        for entry in &log.entries[self.done..durable] {
             let data = log.data(entry)?;
             self.write(entry.offset, &data);
         }
-        self.done = durable.max(self.done);
+        self.done = durable;
         // And some of the others, which are taken back afterwards.
         let mut undo = Vec::new();
         let mut random = Cut::random(seed, cut.number);
@@ -272,6 +283,40 @@ mod tests {
             let torn = left(&entries, 0xFF, Kind::Torn, true, number);
             let programmed = torn.iter().take_while(|byte| **byte != 0xFF).count();
             assert!(torn[programmed..].iter().all(|byte| *byte == 0xFF) && programmed >= 512);
+        }
+    }
+
+    /// Among others and alone, a cut leaves the same.
+    #[test]
+    fn a_cut_is_the_same_in_any_company() {
+        let data: Vec<[u8; 1024]> = (0..20).map(|byte| [byte; 1024]).collect();
+        let mut entries: Vec<(u64, &[u8], u64)> = Vec::new();
+        for (number, data) in (0..).zip(&data) {
+            entries.push((number % 5, data, 0));
+            if number % 4 == 3 {
+                entries.push((0, &[], 1));
+            }
+        }
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), super::super::log::tests::log(&entries)).unwrap();
+        let disk = vec![0xFF; 8 * SECTOR as usize];
+        let mut log = Log::open(path.path(), disk.len() as u64).unwrap();
+        let end = log.refresh().unwrap();
+        let image = |medium: &mut Medium<'_>, cut: Cut| {
+            let image = tempfile::NamedTempFile::new().unwrap();
+            medium.cut(cut, 3, image.as_file()).unwrap();
+            std::fs::read(image.path()).unwrap()
+        };
+        for flash in [false, true] {
+            let mut medium = Medium::new(&log, disk.clone(), flash);
+            let mut cuts: Vec<_> = (0..200)
+                .map(|number| Cut::new(3, number, 0, &[4, 5, 9, 20], end))
+                .collect();
+            medium.sort(&mut cuts);
+            for cut in cuts {
+                let alone = image(&mut Medium::new(&log, disk.clone(), flash), cut);
+                assert_eq!(image(&mut medium, cut), alone, "{cut}");
+            }
         }
     }
 

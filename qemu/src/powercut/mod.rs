@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rawmap_guest::job::{Disk, Job, Piece, SLOT_HEAD, Verify, say};
 use rawmap_guest::workload::{Scenario, Style};
 
@@ -73,31 +73,29 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
         }
     }
     println!("seed {:#x}", options.seed);
+    if options.cut.is_none() {
+        Folder::forget_old(options.seed);
+    }
     let queue = Mutex::new(work.into_iter());
     let report = Mutex::new(Report::default());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.jobs.max(1))
             .map(|_| {
-                scope.spawn(|| -> Result<()> {
+                scope.spawn(|| {
                     loop {
                         let next = queue.lock().map_or(None, |mut queue| queue.next());
                         let Some((machine, filesystem)) = next else {
-                            return Ok(());
+                            return;
                         };
-                        let rows = one(&ready[&machine.name], filesystem, options)?;
-                        if let Ok(mut report) = report.lock() {
-                            report.add(rows);
-                        }
+                        one(&ready[&machine.name], filesystem, options, &report);
                     }
                 })
             })
             .collect();
-        for worker in workers {
-            match worker.join() {
-                Ok(result) => result?,
-                Err(_) => bail!("a worker panicked"),
-            }
-        }
+        let ended = workers.into_iter().map(|worker| worker.join().is_ok());
+        // All of them, so that the scope has none to join.
+        let ended: Vec<bool> = ended.collect();
+        ensure!(ended.into_iter().all(|ok| ok), "a worker panicked");
         Ok(())
     })?;
     let report = report.into_inner().unwrap_or_default();
@@ -108,23 +106,27 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
     Ok(report.is_good(options.cut.is_some()))
 }
 
-/// All scenarios of a machine and a file system.
-fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+/// All scenarios of a machine and a file system. One that cannot be run to its end is a failure of its own.
+fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options, report: &Mutex<Report>) {
     for scenario in Scenario::ALL {
         let chosen = options.scenarios.is_empty() || options.scenarios.contains(&scenario);
         if !chosen || !run::is_possible(filesystem, scenario) {
             continue;
         }
-        let what = format!(
-            "{} {} {}",
-            ready.machine.name,
-            filesystem.name,
-            scenario.name()
-        );
-        rows.extend(cut_scenario(ready, filesystem, scenario, options).context(what)?);
+        let found = cut_scenario(ready, filesystem, scenario, options);
+        let Ok(mut report) = report.lock() else {
+            return;
+        };
+        match found {
+            Ok(rows) => report.add(rows),
+            Err(error) => report.fail(format!(
+                "{} {} {}: {error:#}",
+                ready.machine.name,
+                filesystem.name,
+                scenario.name()
+            )),
+        }
     }
-    Ok(rows)
 }
 
 /// How many cuts a scenario gets, where the flushes get so many.
@@ -167,8 +169,8 @@ fn cut_scenario(
     let mut cuts: Vec<_> = numbers
         .map(|number| Cut::new(seed, number, run.ready, &points, end))
         .collect();
-    cuts.sort_by_key(|cut| cut.entries);
     let mut medium = Medium::new(&log, base, flash);
+    medium.sort(&mut cuts);
     let mut checker = Checker::new(&run);
     let mut tally = Tally::new(&run);
     // An image of flash takes a boot of its own.

@@ -1,9 +1,10 @@
 //! A run: a guest works until its power is cut, and all its writes are logged below it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use oorandom::Rand32;
@@ -71,6 +72,35 @@ impl Folder {
     /// The run that is kept here.
     pub fn kept(&self) -> Option<Run> {
         toml::from_str(&fs::read_to_string(self.run()).ok()?).ok()
+    }
+
+    /// Forgets the runs of all but the newest seeds.
+    pub fn forget_old(seed: u64) {
+        const KEPT: usize = 4;
+        let Ok(entries) = fs::read_dir(cache::folder().join("powercut")) else {
+            return;
+        };
+        let mut seeds: BTreeMap<String, (SystemTime, Vec<PathBuf>)> = BTreeMap::new();
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let (Some((_, old)), Ok(data)) = (name.rsplit_once('-'), entry.metadata()) else {
+                continue;
+            };
+            let of_seed = seeds
+                .entry(old.to_owned())
+                .or_insert((SystemTime::UNIX_EPOCH, Vec::new()));
+            of_seed.0 = of_seed
+                .0
+                .max(data.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+            of_seed.1.push(entry.path());
+        }
+        seeds.remove(&format!("{seed:x}"));
+        let mut seeds: Vec<_> = seeds.into_values().collect();
+        seeds.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
+        for path in seeds.into_iter().skip(KEPT).flat_map(|(_, paths)| paths) {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_dir_all(path);
+        }
     }
 
     /// Forgets it.
