@@ -102,12 +102,20 @@ fn resolve(name: &str, want: &Set) -> Result<Set> {
     })
 }
 
-/// `cargo qemu lock`: asks apt for every set and writes `packages.toml`.
-pub fn lock(rows: &Rows) -> Result<()> {
+/// `cargo qemu lock`: asks apt for the sets whose rows are new or changed, or for all, and writes `packages.toml`.
+pub fn lock(rows: &Rows, update: bool) -> Result<()> {
+    let mut old = Lock::read()?;
     let mut lock = Lock::default();
     for (name, want) in wanted(rows)? {
-        println!("{name}: {} for {}", want.suite, want.arch);
-        let set = resolve(&name, &want)?;
+        let have = old.set.remove(&name);
+        let have = have.filter(|have| have.is_for(&want) && !update);
+        let set = match have {
+            Some(set) => set,
+            None => {
+                println!("{name}: {} for {}", want.suite, want.arch);
+                resolve(&name, &want)?
+            }
+        };
         lock.set.insert(name, set);
     }
     let head = "# The files of Debian's archive that machines.toml comes to. `cargo qemu lock` writes this.";
@@ -148,7 +156,9 @@ pub fn fetch(name: &str) -> Result<Vec<PathBuf>> {
         let files = fetch_files(name, &newer)?;
         let names: Vec<_> = newer.file.iter().map(Package::name).collect();
         let names = names.join(" ");
-        eprintln!("{name}: took {names}, which is not in packages.toml: run `cargo qemu lock`");
+        eprintln!(
+            "{name}: took {names}, which is not in packages.toml: run `cargo qemu lock --update`"
+        );
         Ok(files)
     })
 }

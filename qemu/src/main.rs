@@ -35,8 +35,12 @@ enum Command {
         #[arg(long)]
         names: Option<String>,
     },
-    /// Ask Debian for the packages of all rows, and write packages.toml
-    Lock,
+    /// Ask Debian for the packages of new and changed rows, and write packages.toml
+    Lock {
+        /// Of all rows: takes what Debian has today
+        #[arg(long)]
+        update: bool,
+    },
     /// Get kernels: "all", "default", a machine or a target triple
     Kernel {
         #[command(subcommand)]
@@ -133,7 +137,7 @@ fn run(command: Command) -> Result<u8> {
                 println!("{} {} {filesystems}", machine.name, machine.target);
             }
         }
-        Command::Lock => debian::lock(&rows)?,
+        Command::Lock { update } => debian::lock(&rows, update)?,
         Command::Kernel { what } => return get_kernels(&rows, &what),
         Command::Boot {
             machine,

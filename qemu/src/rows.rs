@@ -196,6 +196,13 @@ pub struct Set {
     pub file: Vec<Package>,
 }
 
+impl Set {
+    /// Whether it was asked for the same.
+    pub fn is_for(&self, want: &Self) -> bool {
+        (&self.suite, &self.arch, &self.packages) == (&want.suite, &want.arch, &want.packages)
+    }
+}
+
 /// A file of Debian's archive.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Package {
@@ -242,11 +249,7 @@ mod tests {
         for (name, want) in crate::debian::wanted(&rows).unwrap() {
             let set = lock.set.get(&name);
             let set = set.unwrap_or_else(|| panic!("no {name}: run `cargo qemu lock`"));
-            assert_eq!(
-                (&set.suite, &set.arch, &set.packages),
-                (&want.suite, &want.arch, &want.packages),
-                "{name}: run `cargo qemu lock`"
-            );
+            assert!(set.is_for(&want), "{name}: run `cargo qemu lock`");
             assert!(!set.file.is_empty(), "{name}");
             for file in &set.file {
                 assert_eq!(file.sha256.len(), 64, "{}", file.path);
