@@ -163,7 +163,9 @@ fn run(command: Command) -> Result<u8> {
         } => {
             let mut worst = 0;
             for machine in rows.machines(&target)? {
-                eprintln!("{} on {fs}", machine.name);
+                let (name, page) = (&machine.name, machine.page);
+                let release = kernel::get(&rows, machine)?.release;
+                eprintln!("{name}: Linux {release}, pages of {page} bytes, on {fs}");
                 worst = worst.max(test::cargo_test(machine, &fs, &arguments)?);
             }
             return Ok(worst);
