@@ -103,9 +103,16 @@ pub struct Filesystem {
     pub repair: Vec<String>,
     pub options: String,
     pub barrier: String,
+    /// Bytes.
+    #[serde(default = "sector")]
+    pub atom: usize,
     pub mib: u64,
     pub large: bool,
     pub default: bool,
+}
+
+fn sector() -> usize {
+    512
 }
 
 /// The repository's root.

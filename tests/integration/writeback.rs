@@ -351,7 +351,7 @@ fn writes_go_on_while_a_commit_waits() {
         return;
     }
     // Microseconds; much more than the writes take.
-    let delay = if is_slow() { 8_000_000 } else { 3_000_000 };
+    let delay = if is_slow() { 20_000_000 } else { 3_000_000 };
     match traced(NAME, "msync", Some(&format!("msync:delay_enter={delay}"))) {
         Ok(log) => assert_eq!(log.matches("msync(").count(), 2, "{log}"),
         Err(reason) => skip(NAME, &reason),

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use oorandom::Rand64;
 
-use super::log::{Entry, Log, SECTOR};
+use super::log::{Entry, Log};
 
 /// What becomes of the writes that no flush has made durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,19 +82,22 @@ pub struct Medium<'a> {
     done: usize,
     /// Flash has no volatile cache, so each write that was made is there.
     flash: bool,
+    /// Bytes that are written all or not at all.
+    atom: usize,
 }
 
 const BLOCK: usize = 4096;
 
 impl<'a> Medium<'a> {
     /// As it was before the first entry.
-    pub fn new(log: &'a Log, bytes: Vec<u8>, flash: bool) -> Self {
+    pub fn new(log: &'a Log, bytes: Vec<u8>, flash: bool, atom: usize) -> Self {
         Self {
             log,
             used: used(&bytes),
             bytes,
             done: 0,
             flash,
+            atom,
         }
     }
 
@@ -107,7 +110,7 @@ impl<'a> Medium<'a> {
     }
 
     /// How many entries were durable when the power was cut.
-    fn durable(&self, cut: Cut) -> usize {
+    pub fn durable(&self, cut: Cut) -> usize {
         match (self.flash, cut.kind) {
             (false, _) => self.log.flushed(cut.entries),
             (true, Kind::Strict) => cut.entries,
@@ -138,7 +141,7 @@ impl<'a> Medium<'a> {
         random.rand_u64();
         for entry in &log.entries[durable..cut.entries] {
             let data = log.data(entry)?;
-            for (offset, part) in kept(entry, &data, cut.kind, self.flash, &mut random) {
+            for (offset, part) in self.kept(entry, &data, cut.kind, &mut random) {
                 let start = offset as usize;
                 undo.push((offset, self.bytes[start..start + part.len()].to_vec()));
                 self.write(offset, part);
@@ -150,6 +153,36 @@ impl<'a> Medium<'a> {
             self.write(*offset, old);
         }
         Ok(())
+    }
+
+    /// What is there of a write that no flush made durable, as offsets on the disk and bytes.
+    fn kept<'d>(
+        &self,
+        entry: &Entry,
+        data: &'d [u8],
+        kind: Kind,
+        random: &mut Rand64,
+    ) -> Vec<(u64, &'d [u8])> {
+        let mut coin = || random.rand_u64() & 1 == 1;
+        if entry.is_fua {
+            return vec![(entry.offset, data)];
+        }
+        if self.flash {
+            // Programmed from the front, up to somewhere.
+            let len = random.rand_range(0..data.len() as u64 + 1) as usize;
+            return vec![(entry.offset, &data[..len])];
+        }
+        match kind {
+            Kind::Strict => Vec::new(),
+            Kind::Random if coin() => vec![(entry.offset, data)],
+            Kind::Random => Vec::new(),
+            Kind::Torn => {
+                let parts = (entry.offset..)
+                    .step_by(self.atom)
+                    .zip(data.chunks(self.atom));
+                parts.filter(|_| coin()).collect()
+            }
+        }
     }
 }
 
@@ -179,38 +212,9 @@ fn save(bytes: &[u8], used: &[bool], image: &File, at: u64) -> Result<()> {
     Ok(())
 }
 
-/// What is there of a write that no flush made durable, as offsets on the disk and bytes.
-fn kept<'d>(
-    entry: &Entry,
-    data: &'d [u8],
-    kind: Kind,
-    flash: bool,
-    random: &mut Rand64,
-) -> Vec<(u64, &'d [u8])> {
-    let mut coin = || random.rand_u64() & 1 == 1;
-    if entry.is_fua {
-        return vec![(entry.offset, data)];
-    }
-    if flash {
-        // Programmed from the front, up to somewhere.
-        let len = random.rand_range(0..data.len() as u64 + 1) as usize;
-        return vec![(entry.offset, &data[..len])];
-    }
-    match kind {
-        Kind::Strict => Vec::new(),
-        Kind::Random if coin() => vec![(entry.offset, data)],
-        Kind::Random => Vec::new(),
-        Kind::Torn => {
-            let sectors = (entry.offset..)
-                .step_by(SECTOR as usize)
-                .zip(data.chunks(SECTOR as usize));
-            sectors.filter(|_| coin()).collect()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::log::SECTOR;
     use super::super::log::tests::log;
     use super::*;
     use std::collections::BTreeSet;
@@ -235,7 +239,7 @@ mod tests {
             entries,
             kind,
         };
-        let mut medium = Medium::new(&log, disk.clone(), flash);
+        let mut medium = Medium::new(&log, disk.clone(), flash, SECTOR as usize);
         let image = tempfile::NamedTempFile::new().unwrap();
         medium.cut(cut, 1, image.as_file()).unwrap();
         // The second time it is the same: what was not durable was taken back.
@@ -308,13 +312,16 @@ mod tests {
             std::fs::read(image.path()).unwrap()
         };
         for flash in [false, true] {
-            let mut medium = Medium::new(&log, disk.clone(), flash);
+            let mut medium = Medium::new(&log, disk.clone(), flash, SECTOR as usize);
             let mut cuts: Vec<_> = (0..200)
                 .map(|number| Cut::new(3, number, 0, &[4, 5, 9, 20], end))
                 .collect();
             medium.sort(&mut cuts);
             for cut in cuts {
-                let alone = image(&mut Medium::new(&log, disk.clone(), flash), cut);
+                let alone = image(
+                    &mut Medium::new(&log, disk.clone(), flash, SECTOR as usize),
+                    cut,
+                );
                 assert_eq!(image(&mut medium, cut), alone, "{cut}");
             }
         }

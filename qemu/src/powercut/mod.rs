@@ -169,7 +169,7 @@ fn cut_scenario(
     let mut cuts: Vec<_> = numbers
         .map(|number| Cut::new(seed, number, run.ready, &points, end))
         .collect();
-    let mut medium = Medium::new(&log, base, flash);
+    let mut medium = Medium::new(&log, base, flash, filesystem.atom);
     medium.sort(&mut cuts);
     let mut checker = Checker::new(&run);
     let mut tally = Tally::new(&run);
@@ -183,7 +183,12 @@ fn cut_scenario(
         };
         let media = images.read(&mut medium, cuts)?;
         for (cut, pieces) in cuts.iter().zip(media) {
-            checker.advance(cut.entries);
+            // The program that tears was under way: what waited for it was not acknowledged.
+            checker.advance(if flash {
+                medium.durable(*cut)
+            } else {
+                cut.entries
+            });
             tally.take(&checker, *cut, pieces.as_deref());
         }
         if !flash {
