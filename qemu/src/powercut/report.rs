@@ -142,7 +142,7 @@ impl Report {
             );
             if single && let Some(first) = &row.first {
                 println!("    {first}");
-            } else if let Some(wrong) = row.wrong() {
+            } else if !single && let Some(wrong) = row.wrong() {
                 let first = row.first.as_deref().unwrap_or_default();
                 println!("    FAILED: {wrong}. {first}");
             }
