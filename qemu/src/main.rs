@@ -99,6 +99,9 @@ enum Command {
         /// Write a table of the results
         #[arg(long)]
         table: Option<std::path::PathBuf>,
+        /// Fail if there were fewer cuts of flushes than that
+        #[arg(long, default_value_t = 0)]
+        at_least: u64,
     },
     /// What cargo calls for each test program; RAWMAP_MACHINE, RAWMAP_FS and RAWMAP_NO_PROC say where
     #[command(hide = true)]
@@ -180,6 +183,7 @@ fn run(command: Command) -> Result<u8> {
             cut,
             jobs,
             table,
+            at_least,
         } => {
             let options = powercut::Options {
                 target,
@@ -191,6 +195,7 @@ fn run(command: Command) -> Result<u8> {
                 cut,
                 jobs,
                 table,
+                at_least,
             };
             return Ok(u8::from(!powercut::powercut(&rows, &options)?));
         }

@@ -127,6 +127,12 @@ impl Rows {
         let path = root().join("qemu/machines.toml");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let rows: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        for filesystem in &rows.filesystem {
+            let (name, atom) = (&filesystem.name, filesystem.atom);
+            if atom == 0 || !atom.is_multiple_of(sector()) {
+                bail!("file system {name}: an atom of {atom} bytes is not of whole sectors");
+            }
+        }
         for machine in &rows.machine {
             rows.userland(machine)?;
             for name in &machine.filesystems {

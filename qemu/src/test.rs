@@ -128,6 +128,7 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         shares: BTreeMap::new(),
         disk: mounted,
         proc: room.proc,
+        page: machine.page,
     };
     for (tag, path) in &shares {
         let place = if tag == "system" {

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 
-use rustix::ioctl::{Setter, ioctl, opcode};
+use rustix::ioctl::{Setter, Updater, ioctl, opcode};
 
 /// `struct blkpg_partition` of linux/blkpg.h.
 #[repr(C)]
@@ -98,7 +98,7 @@ pub fn make_volume(device: &File, name: &str) -> io::Result<()> {
     request.name[..name.len()].copy_from_slice(name.as_bytes());
     // SAFETY: UBI_IOCMKVOL takes a pointer to such a request, and writes the new number to it.
     unsafe {
-        let request = Setter::<MAKE_VOLUME, VolumeRequest>::new(request);
+        let request = Updater::<MAKE_VOLUME, VolumeRequest>::new(&mut request);
         ioctl(device, request)?;
     }
     Ok(())

@@ -33,6 +33,8 @@ pub struct Test {
     pub disk: Disk,
     /// Whether `/proc` is mounted.
     pub proc: bool,
+    /// Bytes that a page has to have.
+    pub page: usize,
 }
 
 /// Where a test's disk is mounted.

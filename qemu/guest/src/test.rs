@@ -14,6 +14,10 @@ use crate::mounts::{bind, mount, mount_disk};
 const ROOT: &str = "/root";
 
 pub fn run(job: &Test) -> Result<(), Failure> {
+    let found = rawmap_core::page_size()?.get();
+    if found != job.page {
+        return Err(format!("pages of {found} bytes, not {}: correct the row", job.page).into());
+    }
     mount("tmpfs", "tmpfs", ROOT, "")?;
     let (systems, shares): (Vec<_>, Vec<_>) = job.shares.iter().partition(|(_, path)| *path == "/");
     for (tag, _) in systems {

@@ -30,24 +30,64 @@ pub struct Cut {
     pub kind: Kind,
 }
 
+/// The places of a run where its power can be cut, as counts of entries.
+#[derive(Debug)]
+pub struct Places {
+    /// All from the first step on.
+    all: Vec<usize>,
+    /// Where something was acknowledged: there the most has to hold.
+    acks: Vec<usize>,
+    /// Where a write was not durable yet: elsewhere there is nothing to drop or tear.
+    pending: Vec<usize>,
+    /// Where several were not.
+    several: Vec<usize>,
+}
+
+impl Places {
+    /// Those of a log, of which the workload began at `ready`.
+    pub fn new(log: &Log, flash: bool, ready: usize, acks: Vec<usize>) -> Self {
+        let all: Vec<usize> = (ready..=log.entries.len()).collect();
+        let mut flushed = log.flushed(ready);
+        let (mut pending, mut several) = (Vec::new(), Vec::new());
+        for &place in &all {
+            if place > ready && log.entries[place - 1].is_flush {
+                flushed = place;
+            }
+            // On flash each write is durable, but for the one under way.
+            let left = if flash { place.min(1) } else { place - flushed };
+            if left > 0 {
+                pending.push(place);
+            }
+            if left > 1 {
+                several.push(place);
+            }
+        }
+        Self {
+            all,
+            acks,
+            pending,
+            several,
+        }
+    }
+}
+
 impl Cut {
-    /// The cut of that number. `acks` are counts of entries, at which something was acknowledged: there the
-    /// most has to hold, so half of all cuts are there.
-    pub fn new(seed: u64, number: u32, ready: usize, acks: &[usize], end: usize) -> Self {
-        let mut random = Self::random(seed, number);
-        let mut below = |limit: usize| random.rand_range(0..limit.max(1) as u64) as usize;
-        let kind = match number % 4 {
-            0 | 1 => Kind::Strict,
-            2 => Kind::Random,
-            _ => Kind::Torn,
+    /// The cut of that number.
+    pub fn new(seed: u64, number: u32, places: &Places) -> Self {
+        let (kind, wanted) = match number % 8 {
+            0 | 2 => (Kind::Strict, &places.acks),
+            1 | 3 => (Kind::Strict, &places.all),
+            4 => (Kind::Random, &places.pending),
+            5 => (Kind::Random, &places.several),
+            6 => (Kind::Torn, &places.pending),
+            _ => (Kind::Torn, &places.several),
         };
-        let entries = match (number % 2, acks) {
-            (0, [_, ..]) => acks[below(acks.len())],
-            _ => ready + below(end - ready + 1),
-        };
+        let mut from = [wanted, &places.pending, &places.all].into_iter();
+        let from = from.find(|some| !some.is_empty()).unwrap_or(&places.all);
+        let which = Self::random(seed, number).rand_range(0..from.len().max(1) as u64);
         Self {
             number,
-            entries,
+            entries: from.get(which as usize).copied().unwrap_or(0),
             kind,
         }
     }
@@ -124,8 +164,9 @@ impl<'a> Medium<'a> {
         cuts.sort_by_key(|cut| (cut.entries, self.durable(*cut)));
     }
 
-    /// Writes what a cut leaves to an empty file. Cuts come in the order of [`sort`](Self::sort).
-    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<()> {
+    /// Writes what a cut leaves to an empty file, and gives a checksum of that. Cuts come in the order of
+    /// [`sort`](Self::sort).
+    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<u32> {
         let log = self.log;
         let durable = self.durable(cut);
         ensure!(durable >= self.done, "{cut}: comes too late");
@@ -149,10 +190,11 @@ impl<'a> Medium<'a> {
         }
         image.set_len(self.bytes.len() as u64)?;
         save(&self.bytes, &self.used, image, 0)?;
+        let sum = crc32fast::hash(&self.bytes);
         for (offset, old) in undo.iter().rev() {
             self.write(*offset, old);
         }
-        Ok(())
+        Ok(sum)
     }
 
     /// What is there of a write that no flush made durable, as offsets on the disk and bytes.
@@ -313,8 +355,9 @@ mod tests {
         };
         for flash in [false, true] {
             let mut medium = Medium::new(&log, disk.clone(), flash, SECTOR as usize);
+            let places = Places::new(&log, flash, 0, vec![4, 5, 9, 20, end]);
             let mut cuts: Vec<_> = (0..200)
-                .map(|number| Cut::new(3, number, 0, &[4, 5, 9, 20], end))
+                .map(|number| Cut::new(3, number, &places))
                 .collect();
             medium.sort(&mut cuts);
             for cut in cuts {
@@ -329,18 +372,35 @@ mod tests {
 
     #[test]
     fn a_seed_and_a_number_make_a_cut() {
-        let acks = [10, 20, 30];
-        let cut = |seed, number| Cut::new(seed, number, 5, &acks, 40);
-        let mut places = BTreeSet::new();
+        let data = [1; 512];
+        // Three writes and a flush, over and over; acknowledged are the flushes.
+        let mut entries: Vec<(u64, &[u8], u64)> = Vec::new();
+        for _ in 0..10 {
+            entries.extend([(0, &data[..], 0), (1, &data, 0), (2, &data, 0), (0, &[], 1)]);
+        }
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), log(&entries)).unwrap();
+        let mut log = Log::open(path.path(), 8 * SECTOR).unwrap();
+        log.refresh().unwrap();
+        let acks: Vec<usize> = (8..=40).step_by(4).collect();
+        let places = Places::new(&log, false, 5, acks.clone());
+        let cut = |seed, number| Cut::new(seed, number, &places);
+        let mut seen = BTreeSet::new();
         for number in 0..400 {
-            assert_eq!(cut(7, number), cut(7, number));
-            assert!((5..=40).contains(&cut(7, number).entries));
-            places.insert(cut(7, number).entries);
-            if number % 2 == 0 {
-                assert!(acks.contains(&cut(7, number).entries));
+            let one = cut(7, number);
+            assert_eq!(one, cut(7, number));
+            seen.insert(one.entries);
+            assert!((5..=40).contains(&one.entries));
+            // What drops or tears has something to drop or tear.
+            let left = one.entries - log.flushed(one.entries);
+            match number % 8 {
+                0 | 2 => assert!(acks.contains(&one.entries)),
+                4 | 6 => assert!(left > 0 && one.kind != Kind::Strict, "{one}"),
+                5 | 7 => assert!(left > 1 && one.kind != Kind::Strict, "{one}"),
+                _ => {}
             }
         }
-        assert_eq!(places.len(), 36, "every place is cut");
+        assert_eq!(seen.len(), 36, "every place is cut");
         assert_ne!(cut(7, 1), cut(8, 1));
     }
 }

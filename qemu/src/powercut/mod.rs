@@ -6,7 +6,7 @@ mod log;
 mod report;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::disks;
 use crate::machine::{Guest, Ready, disk};
 use crate::rows::{Filesystem, Machine, Rows};
 use check::Checker;
-use cuts::{Cut, Medium};
+use cuts::{Cut, Medium, Places};
 use log::Log;
 use report::{Report, Row};
 use run::{Folder, Run};
@@ -42,11 +42,16 @@ pub struct Options {
     pub cut: Option<u32>,
     pub jobs: usize,
     pub table: Option<std::path::PathBuf>,
+    /// Fewer cuts of flushes than that are a failure.
+    pub at_least: u64,
 }
 
 /// Runs all that is asked for. Gives whether all was as it must be.
 pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
     let machines = rows.machines(&options.target)?;
+    for name in &options.filesystems {
+        rows.filesystem(name)?;
+    }
     let mut work = Vec::new();
     // What takes long comes first.
     for machine in machines {
@@ -77,7 +82,7 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
         Folder::forget_old(options.seed);
     }
     let queue = Mutex::new(work.into_iter());
-    let report = Mutex::new(Report::default());
+    let report = Mutex::new(Report::new(options.cut.is_some(), options.at_least));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.jobs.max(1))
             .map(|_| {
@@ -99,11 +104,11 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
         Ok(())
     })?;
     let report = report.into_inner().unwrap_or_default();
-    report.print(options.cut.is_some());
+    report.print();
     if let Some(path) = &options.table {
         fs::write(path, report.markdown()).with_context(|| path.display().to_string())?;
     }
-    Ok(report.is_good(options.cut.is_some()))
+    Ok(report.is_good())
 }
 
 /// All scenarios of a machine and a file system. One that cannot be run to its end is a failure of its own.
@@ -160,14 +165,15 @@ fn cut_scenario(
     let flash = filesystem.kind == "ubifs";
     let base = fs::read(folder.base()).context("the disk before the run")?;
     let mut log = Log::open(&folder.log(), base.len() as u64)?;
-    let end = log.refresh()?;
-    let points: Vec<_> = run.acks.iter().map(|ack| ack.entries).collect();
+    log.refresh()?;
+    let acks = run.acks.iter().map(|ack| ack.entries).collect();
+    let places = Places::new(&log, flash, run.ready, acks);
     let numbers = match options.cut {
-        Some(number) => number..number + 1,
+        Some(number) => number..number.saturating_add(1),
         None => 0..cuts_of(scenario, options.cuts),
     };
     let mut cuts: Vec<_> = numbers
-        .map(|number| Cut::new(seed, number, run.ready, &points, end))
+        .map(|number| Cut::new(seed, number, &places))
         .collect();
     let mut medium = Medium::new(&log, base, flash, filesystem.atom);
     medium.sort(&mut cuts);
@@ -181,7 +187,8 @@ fn cut_scenario(
             filesystem,
             run: &run,
         };
-        let media = images.read(&mut medium, cuts)?;
+        let (media, sums) = images.read(&mut medium, cuts)?;
+        tally.images.extend(sums);
         for (cut, pieces) in cuts.iter().zip(media) {
             // The program that tears was under way: what waited for it was not acknowledged.
             checker.advance(if flash {
@@ -215,6 +222,8 @@ fn cut_scenario(
 /// Counts of a run, by style.
 struct Tally {
     cuts: u32,
+    /// Checksums of the images.
+    images: BTreeSet<u32>,
     styles: BTreeMap<Style, Count>,
     unreadable: Vec<Cut>,
 }
@@ -232,6 +241,7 @@ impl Tally {
         let styles = run.scenario.styles(run.large_files).into_iter();
         Self {
             cuts: 0,
+            images: BTreeSet::new(),
             styles: styles.map(|style| (style, Count::default())).collect(),
             unreadable: Vec::new(),
         }
@@ -282,6 +292,7 @@ impl Tally {
                 scenario: run.scenario,
                 style,
                 cuts: self.cuts,
+                images: self.images.len() as u64,
                 acked: count.acked,
                 checked: count.checked,
                 lost: count.lost,
@@ -307,21 +318,27 @@ type Pieces = Vec<Vec<u8>>;
 
 impl Images<'_> {
     /// Makes the images of these cuts and has a guest read them: the kernel that wrote them repairs them.
-    fn read(&self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<Option<Pieces>>> {
+    /// Gives the files of each, and checksums of the images.
+    fn read(
+        &self,
+        medium: &mut Medium<'_>,
+        cuts: &[Cut],
+    ) -> Result<(Vec<Option<Pieces>>, Vec<u32>)> {
+        let mut sums = Vec::new();
         let machine = self.ready.machine;
         let folder = tempfile::tempdir()?;
         let (image, results) = (folder.path().join("images"), folder.path().join("results"));
         let flash = self.filesystem.kind == "ubifs";
         let image_len = self.filesystem.mib << 20;
         if let ([cut], true) = (cuts, flash) {
-            medium.cut(*cut, self.run.seed, &fs::File::create(&image)?)?;
+            sums.push(medium.cut(*cut, self.run.seed, &fs::File::create(&image)?)?);
         } else {
             let one = folder.path().join("image");
             let all = fs::File::create(&image)?;
             all.set_len(cuts.len() as u64 * image_len)?;
             for (number, cut) in (0..).zip(cuts) {
-                medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?;
-                disks::repair(self.filesystem, &one)?;
+                sums.push(medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?);
+                disks::repair(self.filesystem, &one).with_context(|| cut.to_string())?;
                 cuts::append(&one, &all, number * image_len)?;
             }
         }
@@ -365,9 +382,8 @@ impl Images<'_> {
         drop(guest);
         let bytes = |number: usize| pieces(&results, number * per_image, &files);
         let media = read.into_iter().enumerate();
-        media
-            .map(|(number, ok)| ok.then(|| bytes(number)).transpose())
-            .collect()
+        let media = media.map(|(number, ok)| ok.then(|| bytes(number)).transpose());
+        Ok((media.collect::<Result<_>>()?, sums))
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Row {
     pub scenario: Scenario,
     pub style: Style,
     pub cuts: u32,
+    /// Different images among these.
+    pub images: u64,
     /// Steps that were acknowledged.
     pub acked: u32,
     /// Acknowledgements that had to hold, over all cuts.
@@ -36,11 +38,11 @@ impl Row {
         if self.scenario == Scenario::NoBarrier {
             return None;
         }
+        if self.unreadable > 0 {
+            return Some(format!("{} images could not be read", self.unreadable));
+        }
         if self.style.is_control() {
             return (self.lost == 0).then(|| "the control lost nothing".to_owned());
-        }
-        if self.unreadable > 0 {
-            return Some(format!("{} images could not be mounted", self.unreadable));
         }
         if self.lost > 0 {
             return Some(format!("lost {} acknowledgements", self.lost));
@@ -70,10 +72,23 @@ pub struct Report {
     rows: Vec<Row>,
     /// Runs that could not be made or read, and why.
     errors: Vec<String>,
+    /// It is about one cut: no control is asked to lose.
+    single: bool,
+    /// Fewer cuts of flushes are a failure.
+    at_least: u64,
 }
 
 impl Report {
-    /// Adds a run's, and tells of it.
+    /// An empty one.
+    pub fn new(single: bool, at_least: u64) -> Self {
+        Self {
+            single,
+            at_least,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a run's.
     pub fn add(&mut self, rows: Vec<Row>) {
         self.rows.extend(rows);
         self.rows.sort_by(|a, b| {
@@ -101,29 +116,42 @@ impl Report {
         for row in &self.rows {
             if row.scenario == Scenario::NoBarrier {
                 let name = format!("{} {}", row.machine, row.filesystem);
-                *lost.entry(name).or_default() += row.lost + row.unreadable as u64;
+                *lost.entry(name).or_default() += row.lost;
             }
         }
         let none = lost.into_iter().filter(|(_, lost)| *lost == 0);
         none.map(|(name, _)| name).collect()
     }
 
-    /// Whether all is as it must be. Of a single cut no control is asked to lose.
-    pub fn is_good(&self, single: bool) -> bool {
-        self.failures(single) == 0
+    /// Whether all is as it must be.
+    pub fn is_good(&self) -> bool {
+        self.failures() == 0
     }
 
-    fn failures(&self, single: bool) -> usize {
-        if single {
-            let lost = |row: &&Row| row.lost > 0 || row.unreadable > 0;
-            return self.rows.iter().filter(lost).count() + self.errors.len();
+    fn failures(&self) -> usize {
+        let wrong = |row: &&Row| match self.single {
+            true => row.lost > 0 || row.unreadable > 0,
+            false => row.wrong().is_some(),
+        };
+        let rows = self.rows.iter().filter(wrong).count() + self.errors.len();
+        match self.single {
+            true => rows + usize::from(self.rows.is_empty()),
+            false => rows + self.lossless().len() + usize::from(self.too_few().is_some()),
         }
-        let wrong = self.rows.iter().filter(|row| row.wrong().is_some()).count();
-        wrong + self.lossless().len() + self.errors.len()
+    }
+
+    /// What is wrong with the number of cuts, if anything.
+    fn too_few(&self) -> Option<String> {
+        if self.rows.is_empty() {
+            return Some("nothing was run: no such scenario on these file systems".to_owned());
+        }
+        let [cuts, ..] = self.sums(Row::is_good_scenario);
+        (cuts < self.at_least).then(|| format!("{cuts} cuts of flushes, not {}", self.at_least))
     }
 
     /// Prints a line for each, and the sums.
-    pub fn print(&self, single: bool) {
+    pub fn print(&self) {
+        let single = self.single;
         println!(
             "{:<14} {:<15} {:<10} {:<11} {:>6} {:>6} {:>8} {:>7}",
             "machine", "file system", "scenario", "style", "cuts", "acks", "checked", "lost"
@@ -142,6 +170,10 @@ impl Report {
             );
             if single && let Some(first) = &row.first {
                 println!("    {first}");
+            } else if single && row.checked == 0 {
+                println!(
+                    "    before the first acknowledgement: nothing to check but that it can be read"
+                );
             } else if !single && let Some(wrong) = row.wrong() {
                 let first = row.first.as_deref().unwrap_or_default();
                 println!("    FAILED: {wrong}. {first}");
@@ -165,29 +197,38 @@ impl Report {
         for name in self.lossless() {
             println!("    FAILED: {name} without device flushes lost nothing");
         }
-        let [cuts, checked, lost] = self.sums(Row::is_good_scenario);
-        println!("flushes: {cuts} cuts, {checked} acknowledgements checked, {lost} lost");
-        let [cuts, checked, lost] = self.sums(|row| !row.is_good_scenario());
-        println!("controls: {cuts} cuts, {checked} acknowledgements checked, {lost} lost");
-        let failed = self.failures(single);
+        if let Some(few) = self.too_few() {
+            println!("    FAILED: {few}");
+        }
+        let [cuts, images, checked, lost] = self.sums(Row::is_good_scenario);
+        println!(
+            "flushes: {cuts} cuts, {images} different images, {checked} acknowledgements checked, {lost} lost"
+        );
+        let [cuts, images, checked, lost] = self.sums(|row| !row.is_good_scenario());
+        println!(
+            "controls: {cuts} cuts, {images} different images, {checked} acknowledgements checked, {lost} lost"
+        );
+        let failed = self.failures();
         let passed = self.rows.iter().filter(|row| row.wrong().is_none()).count();
         let verdict = if failed == 0 { "ok" } else { "FAILED" };
         println!("test result: {verdict}. {passed} passed; {failed} failed");
     }
 
     /// Cuts, acknowledgements and losses of some rows. A cut counts once for all styles of its run.
-    fn sums(&self, which: impl Fn(&Row) -> bool) -> [u64; 3] {
+    fn sums(&self, which: impl Fn(&Row) -> bool) -> [u64; 4] {
         let mut runs = BTreeMap::new();
         let (mut checked, mut lost) = (0, 0);
         for row in self.rows.iter().filter(|row| which(row)) {
             runs.insert(
                 (&row.machine, &row.filesystem, row.scenario),
-                u64::from(row.cuts),
+                (u64::from(row.cuts), row.images),
             );
             checked += row.checked;
             lost += row.lost;
         }
-        [runs.values().sum(), checked, lost]
+        let cuts = runs.values().map(|(cuts, _)| cuts).sum();
+        let images = runs.values().map(|(_, images)| images).sum();
+        [cuts, images, checked, lost]
     }
 
     /// The table for the docs.
@@ -228,11 +269,106 @@ impl Report {
                 scenario.name(),
             );
         }
-        let [cuts, checked, lost] = self.sums(Row::is_good_scenario);
+        let [cuts, images, checked, lost] = self.sums(Row::is_good_scenario);
         let _ = writeln!(
             text,
-            "\nTogether: {cuts} cuts of flushes, {checked} acknowledgements checked, {lost} lost."
+            "\nTogether: {cuts} cuts of flushes, {images} different images, {checked} acknowledgements checked, {lost} lost."
         );
+        let failures = self.failures();
+        if failures > 0 {
+            let _ = writeln!(text, "\n**{failures} rows failed.**\n");
+        }
+        for row in &self.rows {
+            if let Some(wrong) = row.wrong() {
+                let (machine, filesystem) = (&row.machine, &row.filesystem);
+                let (scenario, style) = (row.scenario.name(), row.style.name());
+                let _ = writeln!(text, "- {machine} {filesystem} {scenario} {style}: {wrong}");
+            }
+        }
+        for error in &self.errors {
+            let _ = writeln!(text, "- {}", error.lines().next().unwrap_or_default());
+        }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(scenario: Scenario, style: Style) -> Row {
+        Row {
+            machine: "m".to_owned(),
+            kernel: "k".to_owned(),
+            page: 4096,
+            filesystem: "f".to_owned(),
+            scenario,
+            style,
+            cuts: 64,
+            images: 60,
+            acked: 10,
+            checked: 500,
+            lost: 0,
+            unreadable: 0,
+            full: false,
+            says: Vec::new(),
+            first: None,
+        }
+    }
+
+    fn good(single: bool, at_least: u64, rows: Vec<Row>) -> bool {
+        let mut report = Report::new(single, at_least);
+        report.add(rows);
+        report.is_good()
+    }
+
+    #[test]
+    fn what_must_not_be_fails_and_what_must_be_passes() {
+        let flushes = || row(Scenario::Flushes, Style::Range);
+        let control = || row(Scenario::Controls, Style::Nothing);
+        let bare = || row(Scenario::NoBarrier, Style::Range);
+        let one = |row: Row| good(false, 0, vec![row]);
+        assert!(one(flushes()));
+        assert!(!one(Row {
+            lost: 1,
+            ..flushes()
+        }));
+        assert!(!one(Row {
+            unreadable: 1,
+            ..flushes()
+        }));
+        assert!(!one(Row {
+            acked: 0,
+            checked: 0,
+            ..flushes()
+        }));
+        assert!(one(Row {
+            lost: 1,
+            ..control()
+        }));
+        assert!(!one(control()), "a control that lost nothing");
+        assert!(!one(Row {
+            lost: 1,
+            unreadable: 1,
+            ..control()
+        }));
+        assert!(one(Row { lost: 1, ..bare() }));
+        assert!(!one(bare()), "no flush of the device, and nothing lost");
+        // An image that cannot be read is no loss that was seen.
+        assert!(!one(Row {
+            unreadable: 9,
+            ..bare()
+        }));
+        assert!(!one(row(Scenario::FullDisk, Style::Fill)), "never full");
+        assert!(!one(row(Scenario::BadBlock, Style::Retry)), "no failure");
+        assert!(!good(false, 0, Vec::new()), "nothing was run");
+        assert!(!good(true, 0, Vec::new()));
+        assert!(good(false, 64, vec![flushes()]) && !good(false, 65, vec![flushes()]));
+        // Of one cut no control is asked to lose.
+        assert!(good(true, 0, vec![control()]));
+        let mut report = Report::new(false, 0);
+        report.add(vec![flushes()]);
+        report.fail("the guest ended".to_owned());
+        assert!(!report.is_good() && report.markdown().contains("the guest ended"));
     }
 }
