@@ -130,3 +130,119 @@ impl<'a> Checker<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rawmap_guest::workload::Scenario;
+
+    use super::super::cuts::{Cut, Medium, Places};
+    use super::super::log::{self, Log, SECTOR};
+    use super::*;
+
+    const PAGE: usize = 4096;
+    const SEED: u64 = 5;
+
+    /// How the guest's flushes go wrong.
+    #[derive(Clone, Copy, Eq, PartialEq)]
+    enum Fault {
+        None,
+        /// The device is not flushed.
+        NoFlush,
+        /// The last page of a flush is not written.
+        ShortByAPage,
+        /// It says `Ok` before the flush of the device.
+        TooEarly,
+    }
+
+    /// Runs the steps on a disk that has the files one behind the other, cuts the power, and counts what is lost.
+    fn lost(fault: Fault) -> usize {
+        let scenario = Scenario::Flushes;
+        let mut styles = scenario.styles(true);
+        styles.sort();
+        let place = |style: Style| {
+            let before = styles.iter().take_while(|other| **other != style);
+            let pages = before.map(|style| style.piece(PAGE).len.div_ceil(PAGE));
+            pages.sum::<usize>() * PAGE
+        };
+        let last = styles[styles.len() - 1];
+        let disk_len = place(last) + last.piece(PAGE).len.next_multiple_of(PAGE);
+        let mut live = vec![0; disk_len];
+        let mut requests: Vec<(u64, Vec<u8>, u64)> = Vec::new();
+        let mut acks = Vec::new();
+        for step in Steps::new(scenario, SEED, PAGE, true).take(96) {
+            let mut pages = BTreeSet::new();
+            for write in &step.writes {
+                let start = place(step.style) + write.at;
+                let end = start + write.bytes.len();
+                live[start..end].copy_from_slice(&write.bytes);
+                pages.extend(start / PAGE..end.div_ceil(PAGE));
+            }
+            if fault == Fault::ShortByAPage && pages.len() > 1 {
+                pages.pop_last();
+            }
+            for page in pages {
+                let start = page * PAGE;
+                let sector = start as u64 / SECTOR;
+                requests.push((sector, live[start..start + PAGE].to_vec(), 0));
+            }
+            let written = requests.len();
+            if fault != Fault::NoFlush {
+                requests.push((0, Vec::new(), 1));
+            }
+            let early = fault == Fault::TooEarly;
+            acks.push(Ack {
+                entries: if early { written } else { requests.len() },
+                full: false,
+            });
+        }
+        let requests: Vec<_> = requests
+            .iter()
+            .map(|(sector, data, flags)| (*sector, &data[..], *flags))
+            .collect();
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), log::tests::log(&requests)).unwrap();
+        let mut log = Log::open(path.path(), disk_len as u64).unwrap();
+        log.refresh().unwrap();
+        let run = Run {
+            scenario,
+            seed: SEED,
+            page: PAGE,
+            large_files: true,
+            ready: 0,
+            acks,
+            says: Vec::new(),
+            kernel: String::new(),
+        };
+        let acks = run.acks.iter().map(|ack| ack.entries).collect();
+        let places = Places::new(&log, false, 0, acks);
+        let mut medium = Medium::new(&log, vec![0; disk_len], false, SECTOR as usize);
+        let mut cuts: Vec<_> = (0..200)
+            .map(|number| Cut::new(SEED, number, &places))
+            .collect();
+        medium.sort(&mut cuts);
+        let mut checker = Checker::new(&run);
+        let (mut lost, mut acked) = (0, 0);
+        for cut in cuts {
+            let image = tempfile::NamedTempFile::new().unwrap();
+            medium.cut(cut, SEED, image.as_file()).unwrap();
+            let bytes = std::fs::read(image.path()).unwrap();
+            checker.advance(cut.entries);
+            for style in &styles {
+                let start = place(*style);
+                let found = checker.check(*style, &bytes[start..start + style.piece(PAGE).len]);
+                lost += found.lost.len();
+                acked += found.acked;
+            }
+        }
+        assert!(acked > 1000, "{acked} acknowledgements");
+        lost
+    }
+
+    #[test]
+    fn a_good_run_loses_nothing_and_a_bad_one_is_found() {
+        assert_eq!(lost(Fault::None), 0);
+        for fault in [Fault::NoFlush, Fault::ShortByAPage, Fault::TooEarly] {
+            assert!(lost(fault) > 0);
+        }
+    }
+}
