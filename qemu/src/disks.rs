@@ -32,9 +32,9 @@ pub fn make(filesystem: &Filesystem, path: &Path, len: u64, with: Option<&Path>)
         .with_context(|| format!("making {}: has targets/setup been run?", filesystem.name))
 }
 
-/// Repairs one after a power cut, where its row says so: as a system does when it starts.
-pub fn repair(filesystem: &Filesystem, path: &Path) -> Result<()> {
-    let Some((program, arguments)) = filesystem.repair.split_first() else {
+/// Repairs one after a power cut with a command of its row, if there is one: as a system does when it starts.
+pub fn repair(command: &[String], path: &Path) -> Result<()> {
+    let Some((program, arguments)) = command.split_first() else {
         return Ok(());
     };
     let mut repair = Command::new(program);
@@ -47,8 +47,9 @@ pub fn repair(filesystem: &Filesystem, path: &Path) -> Result<()> {
     let done = matches!(output.status.code(), Some(0 | 1));
     ensure!(
         done,
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stdout)
+        "{program}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
     );
     Ok(())
 }

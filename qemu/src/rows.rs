@@ -101,6 +101,8 @@ pub struct Filesystem {
     pub make: Vec<String>,
     #[serde(default)]
     pub repair: Vec<String>,
+    #[serde(default)]
+    pub rescue: Vec<String>,
     pub options: String,
     pub barrier: String,
     /// Bytes.

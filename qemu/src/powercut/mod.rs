@@ -325,9 +325,8 @@ impl Images<'_> {
         cuts: &[Cut],
     ) -> Result<(Vec<Option<Pieces>>, Vec<u32>)> {
         let mut sums = Vec::new();
-        let machine = self.ready.machine;
         let folder = tempfile::tempdir()?;
-        let (image, results) = (folder.path().join("images"), folder.path().join("results"));
+        let image = folder.path().join("images");
         let flash = self.filesystem.kind == "ubifs";
         let image_len = self.filesystem.mib << 20;
         if let ([cut], true) = (cuts, flash) {
@@ -338,10 +337,55 @@ impl Images<'_> {
             all.set_len(cuts.len() as u64 * image_len)?;
             for (number, cut) in (0..).zip(cuts) {
                 sums.push(medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?);
-                disks::repair(self.filesystem, &one).with_context(|| cut.to_string())?;
+                disks::repair(&self.filesystem.repair, &one).with_context(|| cut.to_string())?;
                 cuts::append(&one, &all, number * image_len)?;
             }
         }
+        let mut media = self.boot(&image, cuts.len())?;
+        if !self.filesystem.rescue.is_empty() {
+            self.rescue(&image, cuts, &mut media)?;
+        }
+        Ok((media, sums))
+    }
+
+    /// Has what could not be read repaired, as one does with a board that does not start, and read again.
+    fn rescue(&self, image: &Path, cuts: &[Cut], media: &mut [Option<Pieces>]) -> Result<()> {
+        let broken = media
+            .iter()
+            .enumerate()
+            .filter(|(_, pieces)| pieces.is_none());
+        let broken: Vec<usize> = broken.map(|(number, _)| number).collect();
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let image_len = self.filesystem.mib << 20;
+        let folder = tempfile::tempdir()?;
+        let (one, again) = (folder.path().join("image"), folder.path().join("images"));
+        let from = fs::File::open(image)?;
+        let all = fs::File::create(&again)?;
+        all.set_len(broken.len() as u64 * image_len)?;
+        for (place, number) in (0..).zip(&broken) {
+            let mut bytes = vec![0; usize::try_from(image_len)?];
+            from.read_exact_at(&mut bytes, *number as u64 * image_len)?;
+            fs::write(&one, bytes)?;
+            let cut = cuts[*number];
+            disks::repair(&self.filesystem.rescue, &one).with_context(|| cut.to_string())?;
+            println!("{cut}: repaired by {}", self.filesystem.rescue.join(" "));
+            cuts::append(&one, &all, place * image_len)?;
+        }
+        for (number, pieces) in broken.iter().zip(self.boot(&again, broken.len())?) {
+            media[*number] = pieces;
+        }
+        Ok(())
+    }
+
+    /// Has a guest read so many images.
+    fn boot(&self, image: &Path, count: usize) -> Result<Vec<Option<Pieces>>> {
+        let machine = self.ready.machine;
+        let flash = self.filesystem.kind == "ubifs";
+        let image_len = self.filesystem.mib << 20;
+        let folder = tempfile::tempdir()?;
+        let results = folder.path().join("results");
         let mut styles = self.run.scenario.styles(self.run.large_files);
         styles.sort();
         let files: Vec<Piece> = styles
@@ -349,10 +393,10 @@ impl Images<'_> {
             .map(|style| style.piece(self.run.page))
             .collect();
         let per_image: usize = files.iter().map(Piece::slot).sum();
-        fs::File::create(&results)?.set_len((cuts.len() * per_image) as u64)?;
+        fs::File::create(&results)?.set_len((count * per_image) as u64)?;
         let (mut devices, kernel_arguments) = match flash {
-            true => disks::empty_flash(machine, &image, None)?,
-            false => (disk(&image, 0), String::new()),
+            true => disks::empty_flash(machine, image, None)?,
+            false => (disk(image, 0), String::new()),
         };
         let letter = if flash { "a" } else { "b" };
         devices.extend(disk(&results, 1));
@@ -366,7 +410,7 @@ impl Images<'_> {
                 },
                 ..plain
             },
-            images: u32::try_from(cuts.len())?,
+            images: u32::try_from(count)?,
             partitions: !flash,
             image_len,
             files: files.clone(),
@@ -377,13 +421,14 @@ impl Images<'_> {
         let limit = Duration::from_secs(600);
         let job = Job::Verify(job);
         let mut guest = self.ready.boot(&job, &kernel_arguments, &devices, limit)?;
-        let read = read_images(&mut guest, cuts.len(), quiet);
+        let read = read_images(&mut guest, count, quiet);
         let read = guest.keep(read)?;
         drop(guest);
         let bytes = |number: usize| pieces(&results, number * per_image, &files);
         let media = read.into_iter().enumerate();
-        let media = media.map(|(number, ok)| ok.then(|| bytes(number)).transpose());
-        Ok((media.collect::<Result<_>>()?, sums))
+        media
+            .map(|(number, ok)| ok.then(|| bytes(number)).transpose())
+            .collect()
     }
 }
 
