@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::fs::FlockOperation;
+use tempfile::TempDir;
 
 /// The folder: `RAWMAP_CACHE`, or `rawmap` in the user's cache. The same as the scripts'.
 pub fn folder() -> PathBuf {
@@ -45,10 +47,73 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBu
     Ok(path)
 }
 
+/// A temporary folder, beside what is cached. Those of processes that were killed are removed when the next one
+/// is made: images of disks are large.
+#[derive(Debug)]
+pub struct Temporary {
+    folder: TempDir,
+    /// Says that this process is alive.
+    _lock: File,
+}
+
+impl Temporary {
+    /// An empty one.
+    pub fn new() -> Result<Self> {
+        Self::below(&folder().join("tmp"))
+    }
+
+    fn below(all: &Path) -> Result<Self> {
+        fs::create_dir_all(all).with_context(|| all.display().to_string())?;
+        // Nobody is between making a folder and locking it.
+        let _busy = lock(&all.with_extension("lock"))?;
+        for entry in fs::read_dir(all)?.filter_map(Result::ok) {
+            let alive = File::open(entry.path().join("lock")).is_ok_and(|file| {
+                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+            });
+            if !alive {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let folder = tempfile::tempdir_in(all).with_context(|| all.display().to_string())?;
+        let lock = lock(&folder.path().join("lock"))?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
 /// Holds a file's lock until the file is closed.
 pub fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| path.display().to_string())?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)
         .with_context(|| path.display().to_string())?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_folders_of_the_dead_are_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let all = place.path().join("tmp");
+        // As a process that was killed leaves it, with its lock and without.
+        for name in ["dead", "dead/inside", "early"] {
+            fs::create_dir_all(all.join(name)).unwrap();
+        }
+        fs::write(all.join("dead/lock"), "").unwrap();
+        let one = Temporary::below(&all).unwrap();
+        let two = Temporary::below(&all).unwrap();
+        assert!(one.path().exists() && two.path().exists());
+        assert_eq!(fs::read_dir(&all).unwrap().count(), 2);
+        drop((one, two));
+        assert_eq!(fs::read_dir(&all).unwrap().count(), 0);
+    }
 }

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache;
+use crate::machine::end_with_us;
 use crate::rows::{Lock, Machine, Origin, Package, Rows, Set, root};
 
 /// The name of a machine's kernel package in the lock.
@@ -84,9 +85,11 @@ fn resolve(name: &str, want: &Set) -> Result<Set> {
     if name.starts_with("kernel-") {
         // Not the tools that make an initial file system, and the like.
         files.retain(|file| {
-            ["linux-image-6", "linux-source-6"]
-                .iter()
-                .any(|start| file.name().starts_with(start))
+            let mut starts = ["linux-image-", "linux-source-"].iter();
+            starts.any(|start| {
+                let rest = file.name().strip_prefix(start);
+                rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            })
         });
         ensure!(
             files.len() == 1,
@@ -132,6 +135,7 @@ fn mirror() -> Result<String> {
 /// What a command prints; an error is what it says itself.
 pub fn output(mut command: Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
+    end_with_us(&mut command);
     let Output {
         status,
         stdout,
@@ -201,16 +205,17 @@ fn fetch_file(mirror: &str, file: &Package, place: &Path, bar: &ProgressBar) -> 
     let partial = place.with_extension("partial");
     let start = bar.position();
     for _ in 0..3 {
-        let mut child = Command::new("/usr/lib/apt/apt-helper")
+        let mut helper = Command::new("/usr/lib/apt/apt-helper");
+        helper
             .args(["-o", "APT::Sandbox::User=", "download-file"])
             .arg(format!("{mirror}/{}", file.path))
             .arg(&partial)
             .arg(format!("SHA256:{}", file.sha256))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("apt-helper, of the package apt")?;
+            .stderr(Stdio::null());
+        end_with_us(&mut helper);
+        let mut child = helper.spawn().context("apt-helper, of the package apt")?;
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::debian::output;
-use crate::machine::escaped;
+use crate::machine::{end_with_us, escaped};
 use crate::rows::{Filesystem, Machine};
 
 /// Makes an image of so many bytes with a file system on it, and what a folder has.
@@ -42,6 +42,7 @@ pub fn repair(command: &[String], path: &Path) -> Result<()> {
         .args(arguments)
         .arg(path)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    end_with_us(&mut repair);
     let output = repair.output().with_context(|| program.clone())?;
     // 1: something was repaired.
     let done = matches!(output.status.code(), Some(0 | 1));

@@ -10,6 +10,7 @@ use cpio::newc::{Builder, trailer};
 use rawmap_guest::job::Job;
 
 use crate::kernel::Kernel;
+use crate::machine::end_with_us;
 use crate::rows::{Machine, root};
 
 /// Builds the guest's program for a machine: static, so that it runs before there is anything else.
@@ -39,6 +40,7 @@ pub fn guest(machine: &Machine) -> Result<PathBuf> {
         ])
         .args(["--target", &machine.target, "--target-dir"])
         .arg(&target);
+    end_with_us(&mut cargo);
     let status = cargo.status().context("cargo")?;
     ensure!(
         status.success(),

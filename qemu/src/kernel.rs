@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::machine::end_with_us;
 use crate::rows::{Machine, Origin, Rows, root};
 use crate::{cache, debian, modules};
 
@@ -197,6 +198,7 @@ fn run_with_progress(mut command: Command, what: &str, log: &Path) -> Result<()>
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer);
+    end_with_us(&mut command);
     let mut child = command.spawn().context("make")?;
     // Its ends of the pipe.
     drop(command);

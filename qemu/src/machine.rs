@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rawmap_guest::job::{Job, say};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use tempfile::TempDir;
 
+use crate::cache::{self, Temporary};
+use crate::initramfs;
 use crate::kernel::{self, Kernel};
 use crate::rows::{Machine, Rows};
-use crate::{cache, initramfs};
 
 /// A machine with its kernel and the guest's program: all that a boot takes but the job.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<'a> Ready<'a> {
         limit: Duration,
     ) -> Result<Guest> {
         let machine = self.machine;
-        let folder = tempfile::tempdir().context("a temporary folder")?;
+        let folder = Temporary::new()?;
         let image = folder.path().join("initramfs");
         initramfs::write(&image, &self.kernel, &self.guest, job)?;
         let mut qemu = Command::new(&machine.qemu);
@@ -91,14 +91,14 @@ pub struct Guest {
     limit: Duration,
     name: String,
     /// With the initial file system.
-    _folder: TempDir,
+    _folder: Temporary,
 }
 
 impl Guest {
     fn start(
         mut qemu: Command,
         machine: &Machine,
-        folder: TempDir,
+        folder: Temporary,
         limit: Duration,
     ) -> Result<Self> {
         qemu.stdin(Stdio::piped());
@@ -108,7 +108,7 @@ impl Guest {
         end_with_us(&mut qemu);
         let mut child = qemu.spawn().with_context(|| {
             format!(
-                "{} could not be started: run targets/setup {}",
+                "{} could not be started: run targets/setup --system {}",
                 machine.qemu, machine.target
             )
         })?;
@@ -162,6 +162,11 @@ impl Guest {
                 bail!("{}: not done after {} s", self.name, self.limit.as_secs())
             }
         }
+    }
+
+    /// What QEMU was called with, and all that it said.
+    pub fn transcript(&self) -> &str {
+        &self.transcript
     }
 
     /// Types a line on its console.

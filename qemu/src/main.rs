@@ -11,9 +11,10 @@ mod powercut;
 mod rows;
 mod test;
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use rawmap_guest::workload::Scenario;
 
@@ -84,7 +85,8 @@ enum Command {
         /// Only this scenario: flushes, controls, no-barrier, full-disk, bad-block
         #[arg(long, value_parser = scenario)]
         scenario: Vec<Scenario>,
-        /// Chooses the steps, when the power is cut, and what is lost then; the time if not given
+        /// Chooses the steps, when the power is cut, and what is lost then; the time if not given. Without --cut the
+        /// run is made anew, in the place of a kept one of that seed
         #[arg(long, value_parser = seed)]
         seed: Option<u64>,
         /// How many cuts of each run of flushes; the other scenarios get a quarter
@@ -133,12 +135,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8> {
     let rows = Rows::read()?;
     match command {
-        Command::List { names: None } => list(&rows)?,
+        Command::List { names: None } => print(&list(&rows)?)?,
         Command::List { names: Some(which) } => {
+            let mut text = String::new();
             for machine in rows.machines(&which)? {
                 let filesystems = machine.filesystems.join(" ");
-                println!("{} {} {filesystems}", machine.name, machine.target);
+                text += &format!("{} {} {filesystems}\n", machine.name, machine.target);
             }
+            print(&text)?;
         }
         Command::Lock { update } => debian::lock(&rows, update)?,
         Command::Kernel { what } => return get_kernels(&rows, &what),
@@ -226,27 +230,36 @@ fn seed_of_now() -> u64 {
     now.map_or(1, |now| now.as_millis() as u64)
 }
 
-fn list(rows: &Rows) -> Result<()> {
+fn list(rows: &Rows) -> Result<String> {
     let lock = Lock::read()?;
-    println!(
-        "{:<14} {:<30} {:>5}  {:<7}  kernel",
+    let mut text = format!(
+        "{:<14} {:<30} {:>5}  {:<7}  kernel\n",
         "machine", "target", "page", "default"
     );
     for machine in &rows.machine {
         let package = lock.set.get(&debian::kernel_set(machine));
         let package = package.and_then(|set| set.file.first());
-        println!(
-            "{:<14} {:<30} {:>5}  {:<7}  {}",
+        text += &format!(
+            "{:<14} {:<30} {:>5}  {:<7}  {}\n{:<14} {}\n",
             machine.name,
             machine.target,
             machine.page,
             if machine.default { "yes" } else { "--full" },
             package.map_or("not locked: run `cargo qemu lock`", |package| package
                 .name()),
+            "",
+            machine.filesystems.join(" ")
         );
-        println!("{:<14} {}", "", machine.filesystems.join(" "));
     }
-    Ok(())
+    Ok(text)
+}
+
+/// Prints it, to whom may have seen enough and gone.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn get_kernels(rows: &Rows, what: &KernelCommand) -> Result<u8> {
@@ -257,6 +270,9 @@ fn get_kernels(rows: &Rows, what: &KernelCommand) -> Result<u8> {
     let chosen = rows.machines(name)?;
     // One that is named is got, wherever it comes from.
     let several = chosen.len() > 1;
+    if several && chosen.iter().all(|machine| machine.kernel != origin) {
+        bail!("{name}: none of these kernels is {}", origin.name());
+    }
     for machine in chosen {
         if several && machine.kernel != origin {
             continue;

@@ -57,6 +57,16 @@ pub enum Origin {
     Source,
 }
 
+impl Origin {
+    /// For messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "Debian's",
+            Self::Source => "built from source",
+        }
+    }
+}
+
 /// The board's second NOR flash, as the kernel calls it: MiB before it, MiB that are used of it, and all.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

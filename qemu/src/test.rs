@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::cache::Temporary;
 use crate::machine::{Ready, disk, end_with_us, escaped};
 use crate::rows::{Filesystem, Machine, Rows, root};
 use crate::{debian, disks};
@@ -73,7 +74,7 @@ pub fn run_from_environment(rows: &Rows, command: &[String]) -> Result<u8> {
     };
     let room = Room {
         filesystem,
-        proc: std::env::var_os(NO_PROC).is_none(),
+        proc: !no_proc()?,
         all: false,
     };
     run(rows, machine, &room, command)
@@ -97,7 +98,7 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
             }
         }
     }
-    let work = tempfile::tempdir()?;
+    let work = Temporary::new()?;
     let (mounted, mut devices, kernel_arguments) = match room.filesystem {
         None => (Disk::default(), Vec::new(), String::new()),
         Some(filesystem) => test_disk(machine, filesystem, work.path())?,
@@ -138,11 +139,31 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         };
         job.shares.insert(tag.clone(), place);
     }
-    let seconds = std::env::var(LIMIT).ok().and_then(|text| text.parse().ok());
-    let limit = Duration::from_secs(seconds.unwrap_or(900));
+    let limit = limit()?;
     let mut guest = ready.boot(&Job::Test(job), &kernel_arguments, &devices, limit)?;
     let status = follow(&mut guest, room.all);
     guest.keep(status)
+}
+
+/// Whether the environment asks for a guest without /proc.
+fn no_proc() -> Result<bool> {
+    match &*std::env::var(NO_PROC).unwrap_or_default() {
+        "" | "0" => Ok(false),
+        "1" => Ok(true),
+        other => bail!("{NO_PROC} is {other:?}: 1 leaves /proc unmounted, 0 does not"),
+    }
+}
+
+/// How long a guest may take.
+fn limit() -> Result<Duration> {
+    let text = std::env::var(LIMIT).unwrap_or_default();
+    let seconds = match &*text {
+        "" => 900,
+        text => text
+            .parse()
+            .with_context(|| format!("{LIMIT} is {text:?}, not a number of seconds"))?,
+    };
+    Ok(Duration::from_secs(seconds))
 }
 
 /// The file system of the tests: on a disk, or on flash.

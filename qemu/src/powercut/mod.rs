@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rawmap_guest::job::{Disk, Job, Piece, SLOT_HEAD, Verify, say};
 use rawmap_guest::workload::{Scenario, Style};
 
+use crate::cache::Temporary;
 use crate::disks;
 use crate::machine::{Guest, Ready, disk};
 use crate::rows::{Filesystem, Machine, Rows};
@@ -119,6 +120,10 @@ fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options, report: &M
             continue;
         }
         let found = cut_scenario(ready, filesystem, scenario, options);
+        let bad = |rows: &Vec<Row>| rows.iter().any(|row| row.wrong().is_some());
+        if options.cut.is_none() && found.as_ref().map_or(true, bad) {
+            Folder::of(ready.machine, filesystem, scenario, options.seed).set_failed();
+        }
         let Ok(mut report) = report.lock() else {
             return;
         };
@@ -325,7 +330,7 @@ impl Images<'_> {
         cuts: &[Cut],
     ) -> Result<(Vec<Option<Pieces>>, Vec<u32>)> {
         let mut sums = Vec::new();
-        let folder = tempfile::tempdir()?;
+        let folder = Temporary::new()?;
         let image = folder.path().join("images");
         let flash = self.filesystem.kind == "ubifs";
         let image_len = self.filesystem.mib << 20;
@@ -359,7 +364,7 @@ impl Images<'_> {
             return Ok(());
         }
         let image_len = self.filesystem.mib << 20;
-        let folder = tempfile::tempdir()?;
+        let folder = Temporary::new()?;
         let (one, again) = (folder.path().join("image"), folder.path().join("images"));
         let from = fs::File::open(image)?;
         let all = fs::File::create(&again)?;
@@ -384,7 +389,7 @@ impl Images<'_> {
         let machine = self.ready.machine;
         let flash = self.filesystem.kind == "ubifs";
         let image_len = self.filesystem.mib << 20;
-        let folder = tempfile::tempdir()?;
+        let folder = Temporary::new()?;
         let results = folder.path().join("results");
         let mut styles = self.run.scenario.styles(self.run.large_files);
         styles.sort();

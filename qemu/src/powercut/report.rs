@@ -34,7 +34,7 @@ pub struct Row {
 
 impl Row {
     /// What is wrong with it, if anything. Without a flush of the device it is enough that some style loses.
-    fn wrong(&self) -> Option<String> {
+    pub fn wrong(&self) -> Option<String> {
         if self.scenario == Scenario::NoBarrier {
             return None;
         }

@@ -13,9 +13,10 @@ use rawmap_guest::workload::{Scenario, Style};
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
+use crate::cache::{self, Temporary};
 use crate::machine::{Guest, Ready, escaped};
 use crate::rows::{Filesystem, Machine};
-use crate::{cache, debian, disks};
+use crate::{debian, disks};
 
 /// What was done and seen; with the log, all that the cuts are made of. Kept in the cache.
 #[derive(Debug, Deserialize, Serialize)]
@@ -74,32 +75,46 @@ impl Folder {
         toml::from_str(&fs::read_to_string(self.run()).ok()?).ok()
     }
 
-    /// Forgets the runs of all but the newest seeds.
+    /// Remembers that something was wrong with this run.
+    pub fn set_failed(&self) {
+        // It is only kept for longer then.
+        let _ = fs::write(self.failed(), "");
+    }
+
+    fn failed(&self) -> PathBuf {
+        self.0.join("failed")
+    }
+
+    /// Forgets the runs of all but the newest seeds, and of these that failed.
     pub fn forget_old(seed: u64) {
+        Self::forget_old_in(&cache::folder().join("powercut"), seed);
+    }
+
+    fn forget_old_in(all: &Path, seed: u64) {
         const KEPT: usize = 4;
-        let Ok(entries) = fs::read_dir(cache::folder().join("powercut")) else {
+        let Ok(entries) = fs::read_dir(all) else {
             return;
         };
-        let mut seeds: BTreeMap<String, (SystemTime, Vec<PathBuf>)> = BTreeMap::new();
+        let mut seeds: BTreeMap<String, Old> = BTreeMap::new();
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let (Some((_, old)), Ok(data)) = (name.rsplit_once('-'), entry.metadata()) else {
                 continue;
             };
-            let of_seed = seeds
-                .entry(old.to_owned())
-                .or_insert((SystemTime::UNIX_EPOCH, Vec::new()));
-            of_seed.0 = of_seed
-                .0
-                .max(data.modified().unwrap_or(SystemTime::UNIX_EPOCH));
-            of_seed.1.push(entry.path());
+            let of_seed = seeds.entry(old.to_owned()).or_default();
+            of_seed.failed |= Self(entry.path()).failed().exists();
+            of_seed.newest = of_seed.newest.max(data.modified().ok());
+            of_seed.paths.push(entry.path());
         }
         seeds.remove(&format!("{seed:x}"));
-        let mut seeds: Vec<_> = seeds.into_values().collect();
-        seeds.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
-        for path in seeds.into_iter().skip(KEPT).flat_map(|(_, paths)| paths) {
-            // What cannot be removed is in nobody's way.
-            let _ = fs::remove_dir_all(path);
+        let (mut failed, mut good): (Vec<_>, Vec<_>) =
+            seeds.into_values().partition(|seed| seed.failed);
+        for seeds in [&mut failed, &mut good] {
+            seeds.sort_by_key(|seed| std::cmp::Reverse(seed.newest));
+            for path in seeds.iter().skip(KEPT).flat_map(|seed| &seed.paths) {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_dir_all(path);
+            }
         }
     }
 
@@ -108,6 +123,14 @@ impl Folder {
         // It is in the cache: another run makes it anew.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The kept runs of a seed.
+#[derive(Default)]
+struct Old {
+    failed: bool,
+    newest: Option<SystemTime>,
+    paths: Vec<PathBuf>,
 }
 
 /// Whether a scenario makes sense on a file system.
@@ -190,8 +213,10 @@ pub fn run(
     let mut log = Log::open(&folder.log(), disk_len)?;
     let followed = follow(&mut guest, &mut log, scenario, seed, ready.machine.page);
     let (ready_at, acks, says) = guest.keep(followed)?;
+    let said = guest.transcript().to_owned();
     drop(guest);
     fs::remove_file(&image)?;
+    fs::write(folder.0.join("console"), &said)?;
     let run = Run {
         scenario,
         seed,
@@ -236,7 +261,7 @@ fn make_disk(
         return Ok(Vec::new());
     }
     // Files that are on it from the start, so that their blocks are known.
-    let files = tempfile::tempdir()?;
+    let files = Temporary::new()?;
     let styles = scenario.styles(filesystem.large);
     let styles = styles
         .into_iter()
@@ -325,4 +350,35 @@ fn follow(
     guest.end();
     log.refresh()?;
     Ok((ready, acks, says))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_runs_are_kept_and_the_newest_that_failed() {
+        let all = tempfile::tempdir().unwrap();
+        let age = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+        for seed in 0..20 {
+            let folder = Folder(all.path().join(format!("armv7-ext4-flushes-{seed:x}")));
+            fs::create_dir(&folder.0).unwrap();
+            if seed % 2 == 0 {
+                folder.set_failed();
+            }
+            // The smallest seeds are the newest.
+            let open = fs::File::open(&folder.0).unwrap();
+            open.set_modified(age(100 * seed)).unwrap();
+        }
+        Folder::forget_old_in(all.path(), 19);
+        let names = fs::read_dir(all.path()).unwrap();
+        let mut seeds: Vec<u64> = names
+            .map(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                u64::from_str_radix(name.rsplit_once('-').unwrap().1, 16).unwrap()
+            })
+            .collect();
+        seeds.sort_unstable();
+        assert_eq!(seeds, [0, 1, 2, 3, 4, 5, 6, 7, 19]);
+    }
 }
