@@ -6,7 +6,7 @@ mod log;
 mod report;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -184,24 +184,24 @@ fn cut_scenario(
     medium.sort(&mut cuts);
     let mut checker = Checker::new(&run);
     let mut tally = Tally::new(&run);
+    let mut images = Images {
+        ready,
+        filesystem,
+        run: &run,
+        read: BTreeMap::new(),
+    };
     // An image of flash takes a boot of its own.
-    let batch = if flash { 1 } else { 64 };
+    let batch = if flash { 1 } else { 128 };
     for cuts in cuts.chunks(batch) {
-        let images = Images {
-            ready,
-            filesystem,
-            run: &run,
-        };
-        let (media, sums) = images.read(&mut medium, cuts)?;
-        tally.images.extend(sums);
-        for (cut, pieces) in cuts.iter().zip(media) {
+        let sums = images.read(&mut medium, cuts)?;
+        for (cut, sum) in cuts.iter().zip(sums) {
             // The program that tears was under way: what waited for it was not acknowledged.
             checker.advance(if flash {
                 medium.durable(*cut)
             } else {
                 cut.entries
             });
-            tally.take(&checker, *cut, pieces.as_deref());
+            tally.take(&checker, *cut, images.read[&sum].as_deref());
         }
         if !flash {
             println!(
@@ -220,6 +220,7 @@ fn cut_scenario(
         filesystem.name,
         scenario.name()
     );
+    tally.images = images.read.len();
     let rows = tally.rows(ready.machine, filesystem, &run, &command);
     Ok(rows)
 }
@@ -227,8 +228,8 @@ fn cut_scenario(
 /// Counts of a run, by style.
 struct Tally {
     cuts: u32,
-    /// Checksums of the images.
-    images: BTreeSet<u32>,
+    /// Different ones.
+    images: usize,
     styles: BTreeMap<Style, Count>,
     unreadable: Vec<Cut>,
 }
@@ -246,7 +247,7 @@ impl Tally {
         let styles = run.scenario.styles(run.large_files).into_iter();
         Self {
             cuts: 0,
-            images: BTreeSet::new(),
+            images: 0,
             styles: styles.map(|style| (style, Count::default())).collect(),
             unreadable: Vec::new(),
         }
@@ -297,7 +298,7 @@ impl Tally {
                 scenario: run.scenario,
                 style,
                 cuts: self.cuts,
-                images: self.images.len() as u64,
+                images: self.images as u64,
                 acked: count.acked,
                 checked: count.checked,
                 lost: count.lost,
@@ -316,41 +317,47 @@ struct Images<'a> {
     ready: &'a Ready<'a>,
     filesystem: &'a Filesystem,
     run: &'a Run,
+    /// The files of each, by the image's checksum; `None` for one that could not be mounted.
+    read: BTreeMap<u32, Option<Pieces>>,
 }
 
 /// The files of an image, in the order of the styles.
 type Pieces = Vec<Vec<u8>>;
 
 impl Images<'_> {
-    /// Makes the images of these cuts and has a guest read them: the kernel that wrote them repairs them.
-    /// Gives the files of each, and checksums of the images.
-    fn read(
-        &self,
-        medium: &mut Medium<'_>,
-        cuts: &[Cut],
-    ) -> Result<(Vec<Option<Pieces>>, Vec<u32>)> {
-        let mut sums = Vec::new();
+    /// Makes the images of these cuts and has a guest read those that were not read yet: the kernel that wrote
+    /// them repairs them. Gives the images' checksums.
+    fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<u32>> {
         let folder = Temporary::new()?;
-        let image = folder.path().join("images");
+        let (one, all) = (folder.path().join("image"), folder.path().join("images"));
         let flash = self.filesystem.kind == "ubifs";
         let image_len = self.filesystem.mib << 20;
-        if let ([cut], true) = (cuts, flash) {
-            sums.push(medium.cut(*cut, self.run.seed, &fs::File::create(&image)?)?);
-        } else {
-            let one = folder.path().join("image");
-            let all = fs::File::create(&image)?;
-            all.set_len(cuts.len() as u64 * image_len)?;
-            for (number, cut) in (0..).zip(cuts) {
-                sums.push(medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?);
-                disks::repair(&self.filesystem.repair, &one).with_context(|| cut.to_string())?;
-                cuts::append(&one, &all, number * image_len)?;
+        let file = fs::File::create(&all)?;
+        let (mut sums, mut new) = (Vec::new(), Vec::new());
+        for cut in cuts {
+            let sum = medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?;
+            sums.push(sum);
+            if self.read.contains_key(&sum) {
+                continue;
             }
+            self.read.insert(sum, None);
+            if !flash {
+                disks::repair(&self.filesystem.repair, &one).with_context(|| cut.to_string())?;
+                cuts::append(&one, &file, new.len() as u64 * image_len)?;
+            }
+            new.push((*cut, sum));
         }
-        let mut media = self.boot(&image, cuts.len())?;
+        if new.is_empty() {
+            return Ok(sums);
+        }
+        file.set_len(new.len() as u64 * image_len)?;
+        let (new, new_sums): (Vec<_>, Vec<_>) = new.into_iter().unzip();
+        let mut media = self.boot(if flash { &one } else { &all }, new.len())?;
         if !self.filesystem.rescue.is_empty() {
-            self.rescue(&image, cuts, &mut media)?;
+            self.rescue(&all, &new, &mut media)?;
         }
-        Ok((media, sums))
+        self.read.extend(new_sums.into_iter().zip(media));
+        Ok(sums)
     }
 
     /// Has what could not be read repaired, as one does with a board that does not start, and read again.
