@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// `machines.toml`. The file explains its keys.
@@ -165,20 +165,23 @@ impl Rows {
         found.ok_or_else(|| anyhow!("no machine {name:?}; there are: {}", known().join(" ")))
     }
 
-    /// The machines of a name, or of a target triple; or all for "all", the default ones for "default".
-    pub fn machines(&self, name: &str) -> Result<Vec<&Machine>> {
-        let chosen: Vec<_> = self
-            .machine
-            .iter()
-            .filter(|machine| match name {
-                "all" => true,
-                "default" => machine.default,
-                _ => machine.name == name || machine.target == name,
-            })
-            .collect();
-        if chosen.is_empty() {
-            self.machine(name)?;
+    /// The machines of a name, or of a target triple; all for "all", the default ones for "default"; or of several of
+    /// these words.
+    pub fn machines(&self, names: &str) -> Result<Vec<&Machine>> {
+        let is = |machine: &Machine, name: &str| match name {
+            "all" => true,
+            "default" => machine.default,
+            _ => machine.name == name || machine.target == name,
+        };
+        let names: Vec<_> = names.split_whitespace().collect();
+        for name in &names {
+            if !self.machine.iter().any(|machine| is(machine, name)) {
+                self.machine(name)?;
+            }
         }
+        let chosen = |machine: &&Machine| names.iter().any(|name| is(machine, name));
+        let chosen: Vec<_> = self.machine.iter().filter(chosen).collect();
+        ensure!(!chosen.is_empty(), "no machine is named");
         Ok(chosen)
     }
 
@@ -294,7 +297,9 @@ mod tests {
         targets.sort();
         targets.dedup();
         assert!(targets.len() >= 3);
-        let refused = rows.machines("pdp-11").unwrap_err().to_string();
+        assert_eq!(rows.machines("armv7 aarch64-16k armv7").unwrap().len(), 2);
+        let refused = rows.machines("armv7 pdp-11").unwrap_err().to_string();
         assert!(refused.contains("pdp-11") && refused.contains("riscv64"));
+        assert!(rows.machines(" ").is_err());
     }
 }
