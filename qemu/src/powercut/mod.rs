@@ -129,14 +129,17 @@ fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options, report: &M
         };
         match found {
             Ok(rows) => report.add(rows),
-            Err(error) => report.fail(format!(
-                "{} {} {}: {error:#}",
-                ready.machine.name,
-                filesystem.name,
-                scenario.name()
-            )),
+            Err(error) => {
+                let title = title(ready.machine, filesystem, scenario);
+                report.fail(format!("{title}: {error:#}"));
+            }
         }
     }
+}
+
+/// For messages.
+fn title(machine: &Machine, filesystem: &Filesystem, scenario: Scenario) -> String {
+    format!("{} {} {}", machine.name, filesystem.name, scenario.name())
 }
 
 /// How many cuts a scenario gets, where the flushes get so many.
@@ -205,10 +208,8 @@ fn cut_scenario(
         }
         if !flash {
             println!(
-                "{} {} {}: {} of {} cuts",
-                ready.machine.name,
-                filesystem.name,
-                scenario.name(),
+                "{}: {} of {} cuts",
+                title(ready.machine, filesystem, scenario),
                 tally.cuts,
                 cuts_of(scenario, options.cuts)
             );
@@ -325,6 +326,11 @@ struct Images<'a> {
 type Pieces = Vec<Vec<u8>>;
 
 impl Images<'_> {
+    /// Whether images that cannot be read are nothing to tell of.
+    fn must_break(&self) -> bool {
+        self.run.scenario == Scenario::NoBarrier
+    }
+
     /// Makes the images of these cuts and has a guest read those that were not read yet: the kernel that wrote
     /// them repairs them. Gives the images' checksums.
     fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<u32>> {
@@ -382,7 +388,11 @@ impl Images<'_> {
             fs::write(&one, bytes)?;
             let cut = cuts[*number];
             disks::repair(&self.filesystem.rescue, &one).with_context(|| cut.to_string())?;
-            println!("{cut}: repaired by {}", self.filesystem.rescue.join(" "));
+            if !self.must_break() {
+                let title = title(self.ready.machine, self.filesystem, self.run.scenario);
+                let rescue = self.filesystem.rescue.join(" ");
+                println!("{title}: {cut}: repaired by {rescue}");
+            }
             cuts::append(&one, &all, place * image_len)?;
         }
         for (number, pieces) in broken.iter().zip(self.boot(&again, broken.len())?) {
@@ -428,12 +438,10 @@ impl Images<'_> {
             files: files.clone(),
             results: format!("/dev/vd{letter}"),
         };
-        // There it is what must be.
-        let quiet = self.run.scenario == Scenario::NoBarrier;
         let limit = Duration::from_secs(600);
         let job = Job::Verify(job);
         let mut guest = self.ready.boot(&job, &kernel_arguments, &devices, limit)?;
-        let read = read_images(&mut guest, count, quiet);
+        let read = read_images(&mut guest, count, self.must_break());
         let read = guest.keep(read)?;
         drop(guest);
         let bytes = |number: usize| pieces(&results, number * per_image, &files);
