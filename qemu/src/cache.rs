@@ -1,9 +1,10 @@
 //! What is fetched and built, outside the tree and used again.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
@@ -20,6 +21,17 @@ pub fn folder() -> PathBuf {
             .unwrap_or_else(|| crate::rows::root().join("target/.cache"));
         user.join("rawmap")
     })
+}
+
+/// Refuses a place that depends on the folder that one is in: cargo starts programs in another.
+pub fn check() -> Result<()> {
+    let folder = folder();
+    ensure!(
+        folder.is_absolute(),
+        "the cache is {}: RAWMAP_CACHE and XDG_CACHE_HOME must be absolute paths",
+        folder.display()
+    );
+    Ok(())
 }
 
 /// Gives the folder of that name, and makes it if it is not there: `make` gets an empty one, which takes the
@@ -47,6 +59,9 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBu
     Ok(path)
 }
 
+/// How names of temporary folders begin.
+const PREFIX: &str = "rawmap-";
+
 /// A temporary folder, beside what is cached. Those of processes that were killed are removed when the next one
 /// is made: images of disks are large.
 #[derive(Debug)]
@@ -67,15 +82,19 @@ impl Temporary {
         // Nobody is between making a folder and locking it.
         let _busy = lock(&all.with_extension("lock"))?;
         for entry in fs::read_dir(all)?.filter_map(Result::ok) {
-            let alive = File::open(entry.path().join("lock")).is_ok_and(|file| {
-                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-            });
-            if !alive {
+            let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+            let dead = match File::open(entry.path().join("lock")) {
+                Ok(file) => is_free(&file),
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            };
+            if ours && dead {
                 // What cannot be removed is in nobody's way.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
-        let folder = tempfile::tempdir_in(all).with_context(|| all.display().to_string())?;
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix(PREFIX).tempdir_in(all);
+        let folder = folder.with_context(|| all.display().to_string())?;
         let lock = lock(&folder.path().join("lock"))?;
         Ok(Self {
             folder,
@@ -86,6 +105,11 @@ impl Temporary {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Whether nobody holds a file's lock.
+pub fn is_free(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 /// Holds a file's lock until the file is closed.
@@ -105,15 +129,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let all = place.path().join("tmp");
         // As a process that was killed leaves it, with its lock and without.
-        for name in ["dead", "dead/inside", "early"] {
+        for name in ["rawmap-dead", "rawmap-dead/inside", "rawmap-early", "other"] {
             fs::create_dir_all(all.join(name)).unwrap();
         }
-        fs::write(all.join("dead/lock"), "").unwrap();
+        fs::write(all.join("rawmap-dead/lock"), "").unwrap();
         let one = Temporary::below(&all).unwrap();
         let two = Temporary::below(&all).unwrap();
         assert!(one.path().exists() && two.path().exists());
-        assert_eq!(fs::read_dir(&all).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(&all).unwrap().count(), 3);
         drop((one, two));
-        assert_eq!(fs::read_dir(&all).unwrap().count(), 0);
+        // What is not of this tool.
+        assert_eq!(fs::read_dir(&all).unwrap().count(), 1);
     }
 }

@@ -133,6 +133,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<u8> {
+    cache::check()?;
     let rows = Rows::read()?;
     match command {
         Command::List { names: None } => print(&list(&rows)?)?,

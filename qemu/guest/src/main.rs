@@ -7,8 +7,9 @@ mod test;
 mod verify;
 mod work;
 
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use rawmap_guest::job::{Job, say};
 use rustix::system::RebootCommand;
@@ -30,12 +31,34 @@ fn main() {
     }
     // Else the kernel panics when this process ends, and the host waits for its time limit.
     std::panic::set_hook(Box::new(|what| {
-        println!("{}{what}", say::FAILED);
-        power_off();
+        fail(&what.to_string());
     }));
     if let Err(error) = job() {
-        println!("{}{error}", say::FAILED);
+        fail(&error.to_string());
     }
+    power_off();
+}
+
+/// Says why nothing more can be done, after what the kernel said of it, and ends.
+fn fail(why: &str) -> ! {
+    let log = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open("/dev/kmsg");
+    let mut said = Vec::new();
+    if let Ok(mut log) = log {
+        let mut record = [0; 8192];
+        while let Ok(count) = log.read(&mut record) {
+            // Priority and time; then the text.
+            let text = String::from_utf8_lossy(&record[..count]);
+            let text = text.lines().next().and_then(|line| line.split_once(';'));
+            said.extend(text.map(|(_, text)| text.to_owned()));
+        }
+    }
+    for line in &said[said.len().saturating_sub(20)..] {
+        println!("kernel: {line}");
+    }
+    println!("{}{why}", say::FAILED);
     power_off();
 }
 

@@ -51,40 +51,44 @@ pub fn run(job: &Work) -> Result<(), Failure> {
 
 /// Leaves room for a few pages.
 fn fill(page: PageSize) -> Result<(), Failure> {
-    let mut filler = File::create(format!("{DISK}/filler"))?;
+    let of = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let mut filler = File::create(format!("{DISK}/filler")).map_err(of("filler"))?;
     let block = vec![1; 65536];
     let mut len = 0;
     loop {
         match filler.write(&block) {
             Ok(count) => len += count as u64,
             Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
-            Err(error) => return Err(format!("filler: {error}").into()),
+            Err(error) => return Err(of("filler: write")(error).into()),
         }
     }
-    filler.set_len(len - 10 * page.get() as u64)?;
-    filler.sync_all()?;
+    let shorter = filler.set_len(len - 10 * page.get() as u64);
+    shorter.map_err(of("filler: ftruncate"))?;
+    filler.sync_all().map_err(of("filler: fsync"))?;
     // A whole file more than there is room for is an error beforehand.
     let sparse = OpenOptions::new()
         .read(true)
         .write(true)
         .create_new(true)
-        .open(format!("{DISK}/sparse"))?;
+        .open(format!("{DISK}/sparse"))
+        .map_err(of("sparse"))?;
     let len = 40 * page.get();
-    sparse.set_len(len as u64)?;
+    let longer = || sparse.set_len(len as u64).map_err(of("sparse: ftruncate"));
+    longer()?;
     match reserve(&sparse, 0, len as u64) {
         Err(error @ Error::NoSpace { .. }) => println!("{}reserve: {error}", say::SAYS),
         other => return Err(format!("reserve on a full disk said {other:?}").into()),
     }
     // A store to a hole would be a SIGBUS here; asked beforehand it is an error.
-    sparse.set_len(len as u64)?;
+    longer()?;
     let map = MmapOptions::new().len(len).map_raw(&sparse)?;
     match map.prefault_write(0, len) {
         Err(error @ Error::Unreachable { .. }) => println!("{}prefault_write: {error}", say::SAYS),
         other => return Err(format!("prefault_write on a full disk said {other:?}").into()),
     }
     drop(map);
-    sparse.set_len(0)?;
-    sparse.sync_all()?;
+    sparse.set_len(0).map_err(of("sparse: ftruncate"))?;
+    sparse.sync_all().map_err(of("sparse: fsync"))?;
     Ok(())
 }
 
@@ -123,7 +127,8 @@ impl Target {
             use std::os::unix::fs::FileExt as _;
             file.write_all_at(&vec![0; piece.len], piece.offset)?;
         }
-        file.sync_all()?;
+        file.sync_all()
+            .map_err(|error| format!("{}: fsync: {error}", style.name()))?;
         let map = if style == Style::Tracked {
             // SAFETY: the file is this program's alone.
             Map::Tracked(Tracked::new(unsafe { options.map_mut(&file) }?))

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use oorandom::Rand64;
+use sha2::{Digest as _, Sha256};
 
 use super::log::{Entry, Log};
 
@@ -112,6 +113,9 @@ impl std::fmt::Display for Cut {
     }
 }
 
+/// SHA-256.
+pub type Sum = [u8; 32];
+
 /// A disk in memory: what is durable by some entry of the log.
 pub struct Medium<'a> {
     log: &'a Log,
@@ -166,7 +170,7 @@ impl<'a> Medium<'a> {
 
     /// Writes what a cut leaves to an empty file, and gives a checksum of that. Cuts come in the order of
     /// [`sort`](Self::sort).
-    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<u32> {
+    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<Sum> {
         let log = self.log;
         let durable = self.durable(cut);
         ensure!(durable >= self.done, "{cut}: comes too late");
@@ -190,11 +194,25 @@ impl<'a> Medium<'a> {
         }
         image.set_len(self.bytes.len() as u64)?;
         save(&self.bytes, &self.used, image, 0)?;
-        let sum = crc32fast::hash(&self.bytes);
+        let sum = self.sum();
         for (offset, old) in undo.iter().rev() {
             self.write(*offset, old);
         }
         Ok(sum)
+    }
+
+    /// Of all that is not zero, and where. File systems have CRCs of their own in their blocks, so a CRC of the whole
+    /// could be that of another image.
+    fn sum(&self) -> Sum {
+        let mut sum = Sha256::new();
+        let blocks = (0_u64..).zip(self.bytes.chunks(BLOCK)).zip(&self.used);
+        for ((number, block), _) in blocks.filter(|(_, used)| **used) {
+            if block.iter().any(|byte| *byte != 0) {
+                sum.update(number.to_le_bytes());
+                sum.update(block);
+            }
+        }
+        sum.finalize().into()
     }
 
     /// What is there of a write that no flush made durable, as offsets on the disk and bytes.

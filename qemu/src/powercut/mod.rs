@@ -2,27 +2,24 @@
 
 mod check;
 mod cuts;
+mod images;
 mod log;
 mod report;
 mod run;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::rc::Rc;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rawmap_guest::job::{Disk, Job, Piece, SLOT_HEAD, Verify, say};
 use rawmap_guest::workload::{Scenario, Style};
 
-use crate::cache::Temporary;
-use crate::disks;
-use crate::machine::{Guest, Ready, disk};
+use crate::machine::Ready;
 use crate::rows::{Filesystem, Machine, Rows};
 use check::Checker;
 use cuts::{Cut, Medium, Places};
+use images::Images;
 use log::Log;
 use report::{Report, Row};
 use run::{Folder, Run};
@@ -79,6 +76,10 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
         }
     }
     println!("seed {:#x}", options.seed);
+    let _ours = match options.cut {
+        None => Some(Folder::lock_seed(options.seed)?),
+        Some(_) => None,
+    };
     if options.cut.is_none() {
         Folder::forget_old(options.seed);
     }
@@ -120,7 +121,11 @@ fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options, report: &M
             continue;
         }
         let found = cut_scenario(ready, filesystem, scenario, options);
-        let bad = |rows: &Vec<Row>| rows.iter().any(|row| row.wrong().is_some());
+        let bad = |rows: &Vec<Row>| {
+            let must_lose = scenario == Scenario::NoBarrier;
+            rows.iter().any(|row| row.wrong().is_some())
+                || must_lose && rows.iter().all(|row| row.lost == 0)
+        };
         if options.cut.is_none() && found.as_ref().map_or(true, bad) {
             Folder::of(ready.machine, filesystem, scenario, options.seed).set_failed();
         }
@@ -187,12 +192,7 @@ fn cut_scenario(
     medium.sort(&mut cuts);
     let mut checker = Checker::new(&run);
     let mut tally = Tally::new(&run);
-    let mut images = Images {
-        ready,
-        filesystem,
-        run: &run,
-        read: BTreeMap::new(),
-    };
+    let mut images = Images::new(ready, filesystem, &run);
     // An image of flash takes a boot of its own.
     let batch = if flash { 1 } else { 128 };
     for cuts in cuts.chunks(batch) {
@@ -204,7 +204,7 @@ fn cut_scenario(
             } else {
                 cut.entries
             });
-            tally.take(&checker, *cut, images.read[&sum].as_deref());
+            tally.take(&checker, *cut, images.files(&sum));
         }
         if !flash {
             println!(
@@ -221,7 +221,7 @@ fn cut_scenario(
         filesystem.name,
         scenario.name()
     );
-    tally.images = images.read.len();
+    tally.images = images.different();
     let rows = tally.rows(ready.machine, filesystem, &run, &command);
     Ok(rows)
 }
@@ -255,7 +255,7 @@ impl Tally {
     }
 
     /// The files as a cut left them, in the order of the styles; `None` where the image could not be mounted.
-    fn take(&mut self, checker: &Checker<'_>, cut: Cut, pieces: Option<&[Vec<u8>]>) {
+    fn take(&mut self, checker: &Checker<'_>, cut: Cut, pieces: Option<&[Rc<[u8]>]>) {
         self.cuts += 1;
         let Some(pieces) = pieces else {
             self.unreadable.push(cut);
@@ -311,174 +311,4 @@ impl Tally {
         };
         self.styles.into_iter().map(row).collect()
     }
-}
-
-/// Images of one run, and how they are read.
-struct Images<'a> {
-    ready: &'a Ready<'a>,
-    filesystem: &'a Filesystem,
-    run: &'a Run,
-    /// The files of each, by the image's checksum; `None` for one that could not be mounted.
-    read: BTreeMap<u32, Option<Pieces>>,
-}
-
-/// The files of an image, in the order of the styles.
-type Pieces = Vec<Vec<u8>>;
-
-impl Images<'_> {
-    /// Whether images that cannot be read are nothing to tell of.
-    fn must_break(&self) -> bool {
-        self.run.scenario == Scenario::NoBarrier
-    }
-
-    /// Makes the images of these cuts and has a guest read those that were not read yet: the kernel that wrote
-    /// them repairs them. Gives the images' checksums.
-    fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<u32>> {
-        let folder = Temporary::new()?;
-        let (one, all) = (folder.path().join("image"), folder.path().join("images"));
-        let flash = self.filesystem.kind == "ubifs";
-        let image_len = self.filesystem.mib << 20;
-        let file = fs::File::create(&all)?;
-        let (mut sums, mut new) = (Vec::new(), Vec::new());
-        for cut in cuts {
-            let sum = medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?;
-            sums.push(sum);
-            if self.read.contains_key(&sum) {
-                continue;
-            }
-            self.read.insert(sum, None);
-            if !flash {
-                disks::repair(&self.filesystem.repair, &one).with_context(|| cut.to_string())?;
-                cuts::append(&one, &file, new.len() as u64 * image_len)?;
-            }
-            new.push((*cut, sum));
-        }
-        if new.is_empty() {
-            return Ok(sums);
-        }
-        file.set_len(new.len() as u64 * image_len)?;
-        let (new, new_sums): (Vec<_>, Vec<_>) = new.into_iter().unzip();
-        let mut media = self.boot(if flash { &one } else { &all }, new.len())?;
-        if !self.filesystem.rescue.is_empty() {
-            self.rescue(&all, &new, &mut media)?;
-        }
-        self.read.extend(new_sums.into_iter().zip(media));
-        Ok(sums)
-    }
-
-    /// Has what could not be read repaired, as one does with a board that does not start, and read again.
-    fn rescue(&self, image: &Path, cuts: &[Cut], media: &mut [Option<Pieces>]) -> Result<()> {
-        let broken = media
-            .iter()
-            .enumerate()
-            .filter(|(_, pieces)| pieces.is_none());
-        let broken: Vec<usize> = broken.map(|(number, _)| number).collect();
-        if broken.is_empty() {
-            return Ok(());
-        }
-        let image_len = self.filesystem.mib << 20;
-        let folder = Temporary::new()?;
-        let (one, again) = (folder.path().join("image"), folder.path().join("images"));
-        let from = fs::File::open(image)?;
-        let all = fs::File::create(&again)?;
-        all.set_len(broken.len() as u64 * image_len)?;
-        for (place, number) in (0..).zip(&broken) {
-            let mut bytes = vec![0; usize::try_from(image_len)?];
-            from.read_exact_at(&mut bytes, *number as u64 * image_len)?;
-            fs::write(&one, bytes)?;
-            let cut = cuts[*number];
-            disks::repair(&self.filesystem.rescue, &one).with_context(|| cut.to_string())?;
-            if !self.must_break() {
-                let title = title(self.ready.machine, self.filesystem, self.run.scenario);
-                let rescue = self.filesystem.rescue.join(" ");
-                println!("{title}: {cut}: repaired by {rescue}");
-            }
-            cuts::append(&one, &all, place * image_len)?;
-        }
-        for (number, pieces) in broken.iter().zip(self.boot(&again, broken.len())?) {
-            media[*number] = pieces;
-        }
-        Ok(())
-    }
-
-    /// Has a guest read so many images.
-    fn boot(&self, image: &Path, count: usize) -> Result<Vec<Option<Pieces>>> {
-        let machine = self.ready.machine;
-        let flash = self.filesystem.kind == "ubifs";
-        let image_len = self.filesystem.mib << 20;
-        let folder = Temporary::new()?;
-        let results = folder.path().join("results");
-        let mut styles = self.run.scenario.styles(self.run.large_files);
-        styles.sort();
-        let files: Vec<Piece> = styles
-            .iter()
-            .map(|style| style.piece(self.run.page))
-            .collect();
-        let per_image: usize = files.iter().map(Piece::slot).sum();
-        fs::File::create(&results)?.set_len((count * per_image) as u64)?;
-        let (mut devices, kernel_arguments) = match flash {
-            true => disks::empty_flash(machine, image, None)?,
-            false => (disk(image, 0), String::new()),
-        };
-        let letter = if flash { "a" } else { "b" };
-        devices.extend(disk(&results, 1));
-        let plain = run::disk(self.filesystem, Scenario::Flushes);
-        let job = Verify {
-            disk: Disk {
-                device: if flash {
-                    plain.device.clone()
-                } else {
-                    "/dev/vda".to_owned()
-                },
-                ..plain
-            },
-            images: u32::try_from(count)?,
-            partitions: !flash,
-            image_len,
-            files: files.clone(),
-            results: format!("/dev/vd{letter}"),
-        };
-        let limit = Duration::from_secs(600);
-        let job = Job::Verify(job);
-        let mut guest = self.ready.boot(&job, &kernel_arguments, &devices, limit)?;
-        let read = read_images(&mut guest, count, self.must_break());
-        let read = guest.keep(read)?;
-        drop(guest);
-        let bytes = |number: usize| pieces(&results, number * per_image, &files);
-        let media = read.into_iter().enumerate();
-        media
-            .map(|(number, ok)| ok.then(|| bytes(number)).transpose())
-            .collect()
-    }
-}
-
-/// Waits for the guest to have read all images. Tells of each whether it could.
-fn read_images(guest: &mut Guest, count: usize, quiet: bool) -> Result<Vec<bool>> {
-    let mut read = vec![None; count];
-    while let Some(line) = guest.line()? {
-        if let Some(text) = line.strip_prefix(say::IMAGE) {
-            let (number, how) = text.split_once(' ').context("an image's number")?;
-            let number: usize = number.parse()?;
-            if how != "ok" && !quiet {
-                println!("image {number}: {how}");
-            }
-            *read.get_mut(number).context("an image's number")? = Some(how == "ok");
-        }
-    }
-    let all: Option<Vec<bool>> = read.into_iter().collect();
-    all.context("the guest ended before it had read all images")
-}
-
-fn pieces(results: &Path, start: usize, files: &[Piece]) -> Result<Pieces> {
-    let file = fs::File::open(results)?;
-    let mut at = start as u64;
-    let mut pieces = Vec::new();
-    for piece in files {
-        // Where the file is shorter there are zeros, as in a new page of it.
-        let mut bytes = vec![0; piece.len];
-        file.read_exact_at(&mut bytes, at + SLOT_HEAD as u64)?;
-        pieces.push(bytes);
-        at += piece.slot() as u64;
-    }
-    Ok(pieces)
 }

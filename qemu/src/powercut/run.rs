@@ -102,26 +102,49 @@ impl Folder {
                 continue;
             };
             let of_seed = seeds.entry(old.to_owned()).or_default();
+            of_seed.lock = all.join(format!("{old}.lock"));
             of_seed.failed |= Self(entry.path()).failed().exists();
             of_seed.newest = of_seed.newest.max(data.modified().ok());
             of_seed.paths.push(entry.path());
         }
         seeds.remove(&format!("{seed:x}"));
+        // Another process is at these.
+        seeds.retain(|_, seed| {
+            fs::File::open(&seed.lock).map_or(true, |file| cache::is_free(&file))
+        });
         let (mut failed, mut good): (Vec<_>, Vec<_>) =
             seeds.into_values().partition(|seed| seed.failed);
         for seeds in [&mut failed, &mut good] {
             seeds.sort_by_key(|seed| std::cmp::Reverse(seed.newest));
-            for path in seeds.iter().skip(KEPT).flat_map(|seed| &seed.paths) {
+            for seed in seeds.iter().skip(KEPT) {
                 // What cannot be removed is in nobody's way.
-                let _ = fs::remove_dir_all(path);
+                for path in &seed.paths {
+                    let _ = fs::remove_dir_all(path);
+                }
+                let _ = fs::remove_file(&seed.lock);
             }
         }
     }
 
-    /// Forgets it.
-    pub fn remove(&self) {
-        // It is in the cache: another run makes it anew.
-        let _ = fs::remove_dir_all(&self.0);
+    /// Holds the lock of a seed: of two processes with the same, one waits.
+    pub fn lock_seed(seed: u64) -> Result<fs::File> {
+        let all = cache::folder().join("powercut");
+        fs::create_dir_all(&all).with_context(|| all.display().to_string())?;
+        cache::lock(&all.join(format!("{seed:x}.lock")))
+    }
+
+    /// Makes room for a run. One that failed stays beside it.
+    fn make(&self) -> Result<()> {
+        if self.failed().exists() {
+            let aside = self.0.with_extension("failed");
+            // There may be none.
+            let _ = fs::remove_dir_all(&aside);
+            fs::rename(&self.0, &aside).with_context(|| aside.display().to_string())?;
+        } else {
+            // There may be none.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+        fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())
     }
 }
 
@@ -130,6 +153,7 @@ impl Folder {
 struct Old {
     failed: bool,
     newest: Option<SystemTime>,
+    lock: PathBuf,
     paths: Vec<PathBuf>,
 }
 
@@ -156,8 +180,7 @@ pub fn run(
     seed: u64,
 ) -> Result<Run> {
     let folder = Folder::of(ready.machine, filesystem, scenario, seed);
-    folder.remove();
-    fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
+    folder.make()?;
     let flash = filesystem.kind == "ubifs";
     let image = folder.0.join("disk");
     let (mut devices, mut kernel_arguments) = (Vec::new(), String::new());
@@ -212,11 +235,10 @@ pub fn run(
     let mut guest = ready.boot(&Job::Work(job), &kernel_arguments, &devices, limit)?;
     let mut log = Log::open(&folder.log(), disk_len)?;
     let followed = follow(&mut guest, &mut log, scenario, seed, ready.machine.page);
+    fs::write(folder.0.join("console"), guest.transcript())?;
     let (ready_at, acks, says) = guest.keep(followed)?;
-    let said = guest.transcript().to_owned();
     drop(guest);
     fs::remove_file(&image)?;
-    fs::write(folder.0.join("console"), &said)?;
     let run = Run {
         scenario,
         seed,
@@ -261,7 +283,9 @@ fn make_disk(
         return Ok(Vec::new());
     }
     // Files that are on it from the start, so that their blocks are known.
-    let files = Temporary::new()?;
+    let folder = Temporary::new()?;
+    let files = folder.path().join("files");
+    fs::create_dir(&files)?;
     let styles = scenario.styles(filesystem.large);
     let styles = styles
         .into_iter()
@@ -269,9 +293,9 @@ fn make_disk(
     let styles: Vec<Style> = styles.collect();
     for style in &styles {
         let bytes = vec![style.first_byte(); style.piece(page).len];
-        fs::write(files.path().join(style.name()), bytes)?;
+        fs::write(files.join(style.name()), bytes)?;
     }
-    disks::make(filesystem, image, len, Some(files.path()))?;
+    disks::make(filesystem, image, len, Some(&files))?;
     let mut sectors = Vec::new();
     for style in styles {
         let mut debugfs = Command::new("debugfs");
