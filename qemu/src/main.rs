@@ -89,7 +89,7 @@ enum Command {
         /// run is made anew, in the place of a kept one of that seed
         #[arg(long, value_parser = seed)]
         seed: Option<u64>,
-        /// How many cuts of each run of flushes; the other scenarios get a quarter
+        /// How many cuts of each run of flushes; the other scenarios get a quarter, and so does flash
         #[arg(long, default_value_t = 64)]
         cuts: u32,
         /// Only the cut of that number: with the seed, what a failure prints

@@ -127,6 +127,13 @@ fn sector() -> usize {
     512
 }
 
+impl Filesystem {
+    /// Whether it is on raw flash, and not on a disk.
+    pub fn is_flash(&self) -> bool {
+        self.kind == "ubifs"
+    }
+}
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

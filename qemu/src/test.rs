@@ -177,7 +177,7 @@ fn test_disk(
     }
     let image = folder.join("disk");
     let options = filesystem.options.clone();
-    if filesystem.kind == "ubifs" {
+    if filesystem.is_flash() {
         let (devices, kernel_arguments) = disks::empty_flash(machine, &image, None)?;
         let disk = Disk {
             kind: filesystem.kind.clone(),

@@ -65,7 +65,7 @@ impl<'a> Images<'a> {
     pub fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<Sum>> {
         let folder = Temporary::new()?;
         let (one, all) = (folder.path().join("image"), folder.path().join("images"));
-        let flash = self.filesystem.kind == "ubifs";
+        let flash = self.filesystem.is_flash();
         let image_len = self.filesystem.mib << 20;
         let file = fs::File::create(&all)?;
         let (mut sums, mut new) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ impl<'a> Images<'a> {
     /// Has a guest read so many images.
     fn boot(&mut self, image: &Path, count: usize) -> Result<Vec<Option<Pieces>>> {
         let machine = self.ready.machine;
-        let flash = self.filesystem.kind == "ubifs";
+        let flash = self.filesystem.is_flash();
         let image_len = self.filesystem.mib << 20;
         let folder = Temporary::new()?;
         let results = folder.path().join("results");

@@ -147,11 +147,15 @@ fn title(machine: &Machine, filesystem: &Filesystem, scenario: Scenario) -> Stri
     format!("{} {} {}", machine.name, filesystem.name, scenario.name())
 }
 
-/// How many cuts a scenario gets, where the flushes get so many.
-fn cuts_of(scenario: Scenario, cuts: u32) -> u32 {
-    match scenario {
+/// How many cuts a scenario gets, where the flushes get so many. Flash gets a quarter: each image takes a boot.
+fn cuts_of(scenario: Scenario, filesystem: &Filesystem, cuts: u32) -> u32 {
+    let of_disks = match scenario {
         Scenario::Flushes => cuts,
         _ => (cuts / 4).max(8),
+    };
+    match filesystem.is_flash() {
+        true => (of_disks / 4).max(8),
+        false => of_disks,
     }
 }
 
@@ -175,7 +179,7 @@ fn cut_scenario(
             run::run(ready, filesystem, scenario, seed)?
         }
     };
-    let flash = filesystem.kind == "ubifs";
+    let flash = filesystem.is_flash();
     let base = fs::read(folder.base()).context("the disk before the run")?;
     let mut log = Log::open(&folder.log(), base.len() as u64)?;
     log.refresh()?;
@@ -183,7 +187,7 @@ fn cut_scenario(
     let places = Places::new(&log, flash, run.ready, acks);
     let numbers = match options.cut {
         Some(number) => number..number.saturating_add(1),
-        None => 0..cuts_of(scenario, options.cuts),
+        None => 0..cuts_of(scenario, filesystem, options.cuts),
     };
     let mut cuts: Vec<_> = numbers
         .map(|number| Cut::new(seed, number, &places))
@@ -211,7 +215,7 @@ fn cut_scenario(
                 "{}: {} of {} cuts",
                 title(ready.machine, filesystem, scenario),
                 tally.cuts,
-                cuts_of(scenario, options.cuts)
+                cuts_of(scenario, filesystem, options.cuts)
             );
         }
     }

@@ -210,7 +210,7 @@ fn run_once(
 ) -> Result<Run> {
     let folder = Folder::of(ready.machine, filesystem, scenario, seed);
     folder.make()?;
-    let flash = filesystem.kind == "ubifs";
+    let flash = filesystem.is_flash();
     let image = folder.0.join("disk");
     let (mut devices, mut kernel_arguments) = (Vec::new(), String::new());
     let blockdev = |devices: &mut Vec<String>, text: String| {
