@@ -301,10 +301,10 @@ mod tests {
         };
         let mut medium = Medium::new(&log, disk.clone(), flash, SECTOR as usize);
         let image = tempfile::NamedTempFile::new().unwrap();
-        medium.cut(cut, 1, image.as_file()).unwrap();
+        let sum = medium.cut(cut, 1, image.as_file()).unwrap();
         // The second time it is the same: what was not durable was taken back.
         let again = tempfile::NamedTempFile::new().unwrap();
-        medium.cut(cut, 1, again.as_file()).unwrap();
+        assert_eq!(medium.cut(cut, 1, again.as_file()).unwrap(), sum);
         let bytes = std::fs::read(image.path()).unwrap();
         assert_eq!(bytes, std::fs::read(again.path()).unwrap());
         bytes
@@ -335,6 +335,23 @@ mod tests {
         // A write that is durable by itself.
         let fua = [(0, &one[..], 2), (1, &two, 0)];
         assert_eq!(sectors(&left(&fua, 0, Kind::Strict, false, 0)), [1, 0, 0]);
+    }
+
+    #[test]
+    fn an_image_is_known_by_its_bytes_and_not_by_how_they_came() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let log = Log::open(path.path(), 3 * BLOCK as u64).unwrap();
+        let medium = |bytes: &[u8]| Medium::new(&log, bytes.to_vec(), false, 512);
+        let mut bytes = vec![0; 3 * BLOCK];
+        bytes[BLOCK + 7] = 1;
+        let mut written = medium(&vec![0; 3 * BLOCK]);
+        written.write(0, &[5; 3]);
+        written.write(BLOCK as u64 + 7, &[1]);
+        written.write(0, &[0; 3]);
+        assert_eq!(written.sum(), medium(&bytes).sum());
+        // The same block in another place.
+        bytes.rotate_right(BLOCK);
+        assert_ne!(written.sum(), medium(&bytes).sum());
     }
 
     #[test]
