@@ -24,6 +24,10 @@ impl MmapRaw {
     /// memory) stores nothing: it is `Ok`, and there is nothing to survive. The file's times need
     /// not be stored.
     ///
+    /// f2fs has a bug here (seen in Linux 6.1 and 6.12): it flushes the device too early in the first fsync(2) or
+    /// msync(2) after each of its checkpoints, if that has to store a new length or new blocks of the file. A power
+    /// cut before the next one may lose these. Bytes that replace stored ones are not affected.
+    ///
     /// # Errors
     ///
     /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...), now or in a flush before. The kernel then
