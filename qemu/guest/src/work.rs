@@ -51,7 +51,8 @@ pub fn run(job: &Work) -> Result<(), Failure> {
 }
 
 /// The first fsync(2) of f2fs after a checkpoint flushes the device before it has its node block: f2fs numbers what
-/// it waits for from 0, and does not wait for number 0 (f2fs_wait_on_node_pages_writeback, in Linux 6.1 and 6.12).
+/// it waits for from 0, and does not wait for number 0 (f2fs_wait_on_node_pages_writeback in Linux 6.12; 6.1 was seen
+/// to do the same).
 /// Here it is spent on times that nobody looks at; the second flushes the device with that block on it. Other
 /// file systems do not mind.
 fn spend_first_fsync() -> Result<(), Failure> {
