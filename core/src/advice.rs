@@ -4,7 +4,8 @@
 
 /// Advice that cannot change what the memory holds.
 ///
-/// For [`MmapRaw::advise`](crate::MmapRaw::advise) and its relatives.
+/// For [`MmapRaw::advise`](crate::MmapRaw::advise) and its relatives. `MADV_WIPEONFORK` is
+/// [`MmapRaw::wipe_on_fork`](crate::MmapRaw::wipe_on_fork).
 ///
 /// # References
 ///

@@ -61,12 +61,27 @@ pub enum Error {
         /// First byte that cannot be reached.
         offset: u64,
     },
-    /// The kernel has dropped bytes from memory that it could not write: from this offset in the map on,
-    /// memory shows what the medium had before.
+    /// Bytes of the map from this offset on are lost. The kernel dropped a page that it could not write, and memory
+    /// shows what the medium had before; or a contained map lost a page to SIGBUS, and shows zeros; or the file
+    /// no longer reaches as far.
     Lost {
-        /// First byte of the page that was dropped, or of the range that was changed in it.
+        /// First byte of the page that was lost, or of the range that was changed in it.
         offset: u64,
     },
+    /// The table of contained maps has no free place: nothing was mapped.
+    Full {
+        /// How many places there are.
+        capacity: usize,
+    },
+    /// The address of a word is not a multiple of its width.
+    Unaligned {
+        /// Its offset in the view, in bytes.
+        offset: u64,
+        /// What its address has to be a multiple of.
+        align: u32,
+    },
+    /// The map's protection does not allow this access: it is read-only, say.
+    Protected,
     /// Not a page size: not a power of two, too large for this address space, or (where one is
     /// supplied) below 4096.
     PageSize {
@@ -106,7 +121,7 @@ pub enum Call {
     Fadvise,
     /// fallocate(2).
     Fallocate,
-    /// fcntl(2) with `F_DUPFD_CLOEXEC`, for the descriptor that a map keeps.
+    /// fcntl(2): `F_DUPFD_CLOEXEC` for the descriptor that a map keeps, and seals.
     Fcntl,
     /// fdatasync(2).
     Fdatasync,
@@ -122,8 +137,10 @@ pub enum Call {
     Ioctl,
     /// madvise(2).
     Madvise,
-    /// `memfd_create(2)`, for the size of the default huge page.
+    /// `memfd_create(2)`, also for the size of the default huge page.
     MemfdCreate,
+    /// mincore(2).
+    Mincore,
     /// mlock(2) or mlock2(2).
     Mlock,
     /// mmap(2).
@@ -154,6 +171,7 @@ impl Call {
             Self::Ioctl => "ioctl",
             Self::Madvise => "madvise",
             Self::MemfdCreate => "memfd_create",
+            Self::Mincore => "mincore",
             Self::Mlock => "mlock",
             Self::Mmap => "mmap",
             Self::Mprotect => "mprotect",
@@ -226,10 +244,15 @@ impl fmt::Display for Error {
                 f,
                 "the map cannot be reached from offset {offset} on: an access would raise SIGBUS"
             ),
-            Self::Lost { offset } => write!(
+            Self::Lost { offset } => write!(f, "bytes of the map from offset {offset} on are lost"),
+            Self::Full { capacity } => {
+                write!(f, "all {capacity} places for contained maps are taken")
+            }
+            Self::Unaligned { offset, align } => write!(
                 f,
-                "bytes at offset {offset} were dropped after they could not be written"
+                "the word at offset {offset} has an address that is no multiple of {align}"
             ),
+            Self::Protected => f.write_str("the protection of the map does not allow this access"),
             Self::PageSize { value } => write!(f, "{value} bytes is not a usable page size"),
             Self::Mutable(why) => fmt::Display::fmt(&why, f),
         }
@@ -298,10 +321,14 @@ mod io {
                     io::ErrorKind::InvalidData,
                     "memory map length overflows isize",
                 ),
-                Error::NoLength | Error::NoFile | Error::PageSize { .. } | Error::Mutable(_) => {
-                    Self::new(io::ErrorKind::InvalidInput, error)
-                }
+                Error::NoLength
+                | Error::NoFile
+                | Error::Unaligned { .. }
+                | Error::PageSize { .. }
+                | Error::Mutable(_) => Self::new(io::ErrorKind::InvalidInput, error),
+                Error::Protected => Self::new(io::ErrorKind::PermissionDenied, error),
                 Error::Unreachable { .. } | Error::Lost { .. } => Self::other(error),
+                Error::Full { .. } => Self::new(io::ErrorKind::QuotaExceeded, error),
                 Error::Busy => Self::new(io::ErrorKind::ResourceBusy, error),
             }
         }

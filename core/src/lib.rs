@@ -13,11 +13,14 @@ mod advice;
 mod critical;
 mod dirty;
 mod error;
+#[cfg(feature = "fault")]
+pub mod fault;
 mod map;
 pub mod memfd;
 mod options;
 mod page;
 mod raw;
+mod shared;
 mod span;
 mod sys;
 mod tracked;
@@ -29,9 +32,12 @@ pub use map::{Mmap, MmapMut};
 pub use options::MmapOptions;
 pub use page::PageSize;
 pub use raw::{MmapRaw, Protection, RemapOptions, reserve};
+pub use shared::{Shared, Word};
 pub use span::Span;
 /// The trait that constructors take a file by: std's with the feature `std`, else rustix's.
 pub use sys::AsFd;
+/// What [`memfd`] gives: std's with the feature `std`, else rustix's.
+pub use sys::OwnedFd;
 pub use sys::page_size;
 #[cfg(feature = "critical-section")]
 pub use tracked::SharedTracked;

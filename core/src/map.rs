@@ -136,6 +136,21 @@ macro_rules! common {
                 unsafe { self.raw.unchecked_advise_range(advice, offset, len) }
             }
 
+            /// Says whether a child made by fork(2) finds zeros here. See [`MmapRaw::wipe_on_fork`].
+            ///
+            /// # Safety
+            ///
+            /// - As for [`MmapRaw::wipe_on_fork`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::Sys`]: see [`MmapRaw::wipe_on_fork`].
+            #[inline]
+            pub unsafe fn wipe_on_fork(&self, wipe: bool) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.raw.wipe_on_fork(wipe) }
+            }
+
             /// Reads the map into memory and keeps it there. See [`MmapRaw::lock`].
             ///
             /// # Errors
@@ -174,6 +189,17 @@ macro_rules! common {
             ) -> Result<(), Error> {
                 // SAFETY: the caller's duty, passed on.
                 unsafe { self.raw.remap(new_len, options) }
+            }
+
+            /// Acknowledges a loss, and makes all of a contained map the file's again. See
+            /// [`MmapRaw::recover`].
+            ///
+            /// # Errors
+            ///
+            /// - [`Error::NoFile`] and [`Error::Sys`]: see [`MmapRaw::recover`].
+            #[cfg(feature = "fault")]
+            pub fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+                self.raw.recover(file)
             }
 
             /// Gives the map without its slices, for the calls that only [`MmapRaw`] has. Only by

@@ -5,7 +5,8 @@ mod short;
 
 use core::fmt;
 
-use crate::sys::{self, AsFd, MapFlags, ProtFlags};
+use crate::error::Call;
+use crate::sys::{self, AsFd, Errno, MapFlags, ProtFlags};
 use crate::{Error, Mmap, MmapMut, MmapRaw, PageSize, memfd};
 
 use self::request::huge_flags;
@@ -32,10 +33,13 @@ pub struct MmapOptions {
     len: Option<usize>,
     huge: Option<u8>,
     stack: bool,
+    guarded: bool,
     populate: bool,
     no_reserve_swap: bool,
     keep_file: bool,
     scattered: bool,
+    #[cfg(feature = "fault")]
+    contained: bool,
     page_size: Option<PageSize>,
 }
 
@@ -57,10 +61,13 @@ impl MmapOptions {
             huge: None,
             page_size: None,
             stack: false,
+            guarded: false,
             populate: false,
             no_reserve_swap: false,
             keep_file: false,
             scattered: false,
+            #[cfg(feature = "fault")]
+            contained: false,
         }
     }
 
@@ -79,6 +86,10 @@ impl MmapOptions {
             .field("keep_file", &self.keep_file)
             .field("scattered", &self.scattered)
             .field("page_size", &self.page_size)
+            .field("guarded", &self.guarded);
+        #[cfg(feature = "fault")]
+        debug.field("contained", &self.contained);
+        debug
     }
 
     /// Starts the map at this byte of the file; default 0. Any byte, also inside a page and, on
@@ -119,6 +130,18 @@ impl MmapOptions {
     #[inline]
     pub const fn stack(&mut self) -> &mut Self {
         self.stack = true;
+        self
+    }
+
+    /// Puts a page that cannot be accessed before an anonymous map, and one behind it: a stray access
+    /// there raises SIGSEGV, and harms no other memory. Maps of files ignore it.
+    ///
+    /// The page behind the map begins after the map's last page, which a length that is no multiple of the page size
+    /// does not fill. The guards are address space and take no memory. The map keeps its length:
+    /// [`remap`](MmapRaw::remap) is an error.
+    #[inline]
+    pub const fn guarded(&mut self) -> &mut Self {
+        self.guarded = true;
         self
     }
 
@@ -185,6 +208,31 @@ impl MmapOptions {
     pub const fn scattered(&mut self) -> &mut Self {
         self.scattered = true;
         self
+    }
+
+    /// Contains SIGBUS: where an access to the map would raise it, because the file got shorter, the disk is
+    /// full or the page cannot be read, the page is replaced by zeros, and the map is lost from there on.
+    ///
+    /// The map gets one of [`fault::CAPACITY`](crate::fault::CAPACITY) places in a table; without a free one it is
+    /// [`Error::Full`], and nothing is mapped. The program has a handler for SIGBUS that calls
+    /// [`fault::contain`](crate::fault::contain): core installs none.
+    ///
+    /// [`lost`](MmapRaw::lost) tells of a loss, and flushes fail with [`Error::Lost`]; each flush makes two more
+    /// system calls. An access costs nothing. Whoever forks while another thread makes or drops a contained map
+    /// may find the critical section taken for ever in the child, as with any lock.
+    #[cfg(feature = "fault")]
+    #[inline]
+    pub const fn contained(&mut self) -> &mut Self {
+        self.contained = true;
+        self
+    }
+
+    /// Tells whether [`contained`](Self::contained) was called.
+    #[cfg(feature = "fault")]
+    #[must_use]
+    #[inline]
+    pub const fn is_contained(&self) -> bool {
+        self.contained
     }
 
     /// Maps a file shared, for reading.
@@ -324,18 +372,53 @@ impl MmapOptions {
         self.map_file(file.as_fd(), (MapFlags::SHARED, READ))
     }
 
+    /// Maps a file in memory shared, for reading and writing, that nobody can shorten: without slices, for memory
+    /// that is shared with processes that are not trusted.
+    ///
+    /// The file is a memfd with the seal `F_SEAL_SHRINK`, or gets it here. Others may write to the bytes at any
+    /// moment, also by punching holes, but an access never raises SIGBUS for want of a page of the file. (Huge pages
+    /// can still run out, unless the file's were reserved.) See [`memfd::MemfdOptions`] and [`MmapRaw::shared`].
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Mutable`]: the seal is not there and cannot be added: not a memfd, or sealed against seals, or
+    ///   not open for writing.
+    /// - [`Error::OutOfRange`]: the map would end past the end of the file.
+    /// - As for [`map_raw`](Self::map_raw).
+    ///
+    /// # References
+    ///
+    /// - [F_ADD_SEALS](https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html), Linux 3.17
+    pub fn map_raw_sealed<F: AsFd>(&self, file: F) -> Result<MmapRaw, Error> {
+        let file = file.as_fd();
+        memfd::seal_shrink(file)?;
+        // In this order: from here on it does not get shorter.
+        let len = self.len_for(file)?;
+        memfd::check_within(file, self.offset, len)?;
+        self.map_request(Some(file), len, MapFlags::SHARED, READ_WRITE)
+    }
+
     /// Maps memory that belongs to no file, all zero, private to this process: a child made by
     /// fork(2) gets a copy. For a version without slices, use `MmapRaw::from`.
     ///
     /// # Errors
     ///
     /// - [`Error::Sys`]: memory is short, or there are no huge pages (`ENOMEM`); the kernel has no
-    ///   huge pages of this size (`EINVAL`).
+    ///   huge pages of this size (`EINVAL`), or they were asked for together with guard pages (`EINVAL`).
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
     /// - [`Error::PageSize`]: a huge page of this size does not fit in the address space.
     #[inline]
     pub fn map_anon(&self) -> Result<MmapMut, Error> {
+        if self.huge.is_some() && self.guarded {
+            return Err(Error::Sys {
+                call: Call::Mmap,
+                errno: Errno::INVAL,
+            });
+        }
         let Some(bits) = self.huge else {
+            if self.guarded {
+                return self.map_guarded_memory();
+            }
             return self.map_memory(MapFlags::PRIVATE, self.page()?);
         };
         let huge = match bits {
@@ -359,6 +442,9 @@ impl MmapOptions {
     #[inline]
     pub fn map_anon_shared(&self) -> Result<MmapRaw, Error> {
         let flags = MapFlags::SHARED.union(self.stack_flag());
+        if self.guarded {
+            return self.map_guarded(flags);
+        }
         self.map_request(None, self.len.unwrap_or(0), flags, READ_WRITE)
     }
 }

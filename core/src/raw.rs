@@ -12,7 +12,9 @@
 )]
 
 mod durable;
+mod extras;
 mod flushing;
+mod lost;
 mod pages;
 mod ranged;
 mod reach;
@@ -21,24 +23,21 @@ mod retry;
 use core::ffi::c_void;
 use core::fmt;
 use core::hint;
+use core::sync::atomic::AtomicBool;
 
-use crate::sys::{
-    self, BorrowedFd, Errno, FromRawFd, MapFlags, MprotectFlags, MremapFlags, OwnedFd, ProtFlags,
-    RawFd,
-};
+use crate::error::Call;
+use crate::sys::{self, BorrowedFd, Errno, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use crate::{Error, PageSize, Span};
 
+use self::extras::Extras;
 use self::flushing::Flushing;
 pub(crate) use self::pages::check_len;
-use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap_huge};
+use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap};
 pub use self::reach::reserve;
 
 /// The file offset of a map that is of no file. No byte of a file is there: a file has at most
 /// `i64::MAX`.
 const NO_FILE: u64 = u64::MAX;
-
-/// In place of a descriptor.
-const NONE_KEPT: RawFd = -1;
 
 /// One checked request for a map: what [`MmapOptions`] and the file came to.
 #[derive(Debug)]
@@ -107,9 +106,13 @@ pub struct MmapRaw {
     page: PageSize,
     // Where in the file the first byte is; `NO_FILE` for anonymous memory.
     file_offset: u64,
-    // The map's own descriptor, or -1. Not an `Option<OwnedFd>`: see `ptr`.
-    kept: RawFd,
+    // One word, and not with the next two: nested, they would take more.
     flushing: Flushing,
+    // The map keeps its file, and ranged advice may have split it into several VMAs.
+    split: AtomicBool,
+    // What the pages allow, as far as the whole map was protected at once; and whether they are private.
+    access: Access,
+    extras: Extras,
 }
 
 // SAFETY: the pages belong to the process, not to a thread, and the fields are plain values.
@@ -148,8 +151,11 @@ impl MmapRaw {
             } else {
                 NO_FILE
             },
-            kept: NONE_KEPT,
-            flushing: Flushing::new(request.flags.contains(MapFlags::PRIVATE)),
+            flushing: Flushing::new(),
+            split: AtomicBool::new(false),
+            access: Access::of(request.prot.bits())
+                .private(request.flags.contains(MapFlags::PRIVATE)),
+            extras: Extras::NONE,
         })
     }
 
@@ -219,7 +225,17 @@ impl MmapRaw {
                 }
             }
         }
+        if result.is_ok() {
+            self.set_access(Access::of(prot.bits()).private(self.is_private()));
+        }
         result
+    }
+
+    /// From now on, in the table of contained maps too.
+    fn set_access(&mut self, access: Access) {
+        self.access = access;
+        #[cfg(feature = "fault")]
+        self.tell_place();
     }
 
     /// Like [`protect`](Self::protect), for `len` bytes at `offset`, rounded out to whole pages.
@@ -237,7 +253,11 @@ impl MmapRaw {
         offset: usize,
         len: usize,
     ) -> Result<(), Error> {
-        self.mprotect(Span::new(offset, len, self.len)?, protection.flags())
+        let flags = protection.flags();
+        self.mprotect(Span::new(offset, len, self.len)?, flags)?;
+        // The most that any page allows: a page that takes the place of a lost one must take the access.
+        self.set_access(self.access.or(Access::of(flags.bits())));
+        Ok(())
     }
 
     /// `mremap` -- changes the length of the map to `new_len` bytes, from the same file offset on.
@@ -250,7 +270,8 @@ impl MmapRaw {
     /// - [`Error::TooLong`]: `new_len` does not fit in an `isize`, or its pages not in the address
     ///   space.
     /// - [`Error::Sys`]: there is no room at this address and the options do not allow to move
-    ///   (`ENOMEM`), or the map is more than one VMA (`EFAULT`).
+    ///   (`ENOMEM`), or the map is more than one VMA (`EFAULT`), or has guard pages (`EINVAL`).
+    /// - [`Error::Lost`]: a contained map lost pages, and has not recovered them.
     ///
     /// # Safety
     ///
@@ -265,12 +286,45 @@ impl MmapRaw {
         let head = self.head();
         let new_mapped = mapped_len(self.page, head, new_len)?;
         let (base, old_mapped) = self.all_pages();
+        if !self.extras.are_none() {
+            self.before_remap()?;
+        }
         // SAFETY: all pages of this map, and only the result is used from here on.
-        let base = unsafe { sys::mremap(base, old_mapped, new_mapped, options.flags())? };
+        let moved = unsafe { sys::mremap(base, old_mapped, new_mapped, options.flags()) };
+        #[cfg(feature = "fault")]
+        if moved.is_err() {
+            self.tell_place();
+        }
+        let base = moved?;
         self.ptr = base.cast::<u8>().wrapping_add(head);
         self.len = new_len;
         self.page = fitting(self.page, base, new_mapped, head, new_len);
+        #[cfg(feature = "fault")]
+        self.tell_place();
         Ok(())
+    }
+
+    #[cold]
+    fn before_remap(&self) -> Result<(), Error> {
+        if self.extras.is_guarded() {
+            return Err(Error::Sys {
+                call: Call::Mremap,
+                errno: Errno::INVAL,
+            });
+        }
+        #[cfg(feature = "fault")]
+        self.hide_place()?;
+        Ok(())
+    }
+
+    #[inline]
+    fn is_private(&self) -> bool {
+        self.access.0 & 8 != 0
+    }
+
+    #[inline]
+    pub(crate) const fn access(&self) -> Access {
+        self.access
     }
 
     /// Distance in bytes from the start of the first page to the first byte.
@@ -292,26 +346,17 @@ impl MmapRaw {
 impl Drop for MmapRaw {
     #[inline]
     fn drop(&mut self) {
-        let (base, mapped) = self.all_pages();
-        // An error has nowhere to go: Drop cannot return one and must not panic. The only one that is
-        // not handled is ENOMEM, if splitting a merged VMA passes the limit on their number; the pages
-        // then stay mapped and nothing else is harmed.
+        let (mut base, mut mapped) = self.all_pages();
+        if !self.extras.are_none() {
+            let guard = self.give_up_extras();
+            // The guards were mapped with the others: nothing wraps.
+            base = base.wrapping_byte_sub(guard);
+            mapped = mapped.wrapping_add(guard).wrapping_add(guard);
+        }
         // SAFETY: all pages of this map, and the value ends here. The types that hand out references
         // borrow it, so none is left.
-        if unsafe { sys::munmap(base, mapped) } == Err(Errno::INVAL) {
-            unmap_huge(base, mapped);
-        }
-        if self.kept != NONE_KEPT {
-            close(self.kept);
-        }
+        unsafe { unmap(base, mapped) };
     }
-}
-
-#[cold]
-#[inline(never)]
-fn close(kept: RawFd) {
-    // SAFETY: the map's own descriptor, by `into_raw_fd`, and the map ends here.
-    drop(unsafe { OwnedFd::from_raw_fd(kept) });
 }
 
 impl fmt::Debug for MmapRaw {
@@ -320,6 +365,48 @@ impl fmt::Debug for MmapRaw {
             .field("ptr", &self.as_ptr())
             .field("len", &self.len())
             .finish()
+    }
+}
+
+/// Bits of mmap(2)'s and mprotect(2)'s `prot`, and one that says that the map is private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(unnameable_types, reason = "sealed in `Word`")]
+pub struct Access(u8);
+
+impl Access {
+    pub(crate) const READ: Self = Self(1);
+    pub(crate) const WRITE: Self = Self(2);
+    pub(crate) const READ_WRITE: Self = Self(3);
+
+    #[inline]
+    pub(crate) const fn allows(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits that there are on every architecture fit.
+    #[allow(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        reason = "PROT_READ, PROT_WRITE and PROT_EXEC are 1, 2 and 4"
+    )]
+    #[inline]
+    const fn of(prot: u32) -> Self {
+        Self((prot & 7) as u8)
+    }
+
+    /// A private map stores nothing.
+    #[inline]
+    const fn private(self, private: bool) -> Self {
+        if private { Self(self.0 | 8) } else { self }
+    }
+
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[cfg(feature = "fault")]
+    fn prot(self) -> ProtFlags {
+        ProtFlags::from_bits_retain((self.0 & 7).into())
     }
 }
 

@@ -32,8 +32,9 @@ pub(crate) use self::file::*;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;
-pub(crate) use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-pub(crate) use rustix::fs::{FileType, SealFlags};
+pub use rustix::fd::OwnedFd;
+pub(crate) use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+pub(crate) use rustix::fs::{FileType, MemfdFlags, SealFlags};
 pub(crate) use rustix::io::Errno;
 pub(crate) use rustix::mm::Advice as AdviceNumber;
 pub(crate) use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
@@ -81,6 +82,40 @@ fn mmap_refused(errno: Errno) -> Error {
         call: Call::Mmap,
         errno,
     }
+}
+
+/// mmap(2) of zeros with `MAP_FIXED`: private memory in the place of pages that are mapped. For a signal
+/// handler: one system call and nothing else.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and nobody needs what they hold.
+#[cfg(feature = "fault")]
+pub(crate) unsafe fn map_zeros_over(
+    start: *mut c_void,
+    len: usize,
+    prot: ProtFlags,
+) -> Result<(), Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    // SAFETY: the caller's duty, passed on.
+    unsafe { mm::mmap_anonymous(start, len, prot, flags) }.map(|_| ())
+}
+
+/// mremap(2) with `MREMAP_FIXED`: moves a map to the place of pages that are mapped.
+///
+/// # Safety
+///
+/// - The caller owns every page of both ranges, which have the same length and do not overlap, and nobody
+///   needs what the new place holds.
+#[cfg(feature = "fault")]
+pub(crate) unsafe fn move_over(
+    from: *mut c_void,
+    len: usize,
+    to: *mut c_void,
+) -> Result<(), Error> {
+    // SAFETY: the caller's duty, passed on.
+    let moved = unsafe { mm::mremap_fixed(from, len, len, MremapFlags::MAYMOVE, to) };
+    named(Call::Mremap, moved.map(|_| ()))
 }
 
 /// munmap(2). The errno is the caller's to judge.
@@ -297,6 +332,7 @@ impl UncheckedAdvice {
         match self {
             Self::DontNeed => mm::Advice::LinuxDontNeed,
             Self::Free => mm::Advice::LinuxFree,
+
             Self::Remove => mm::Advice::LinuxRemove,
         }
     }

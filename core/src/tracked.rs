@@ -114,6 +114,7 @@ impl<const N: usize> Tracked<N> {
     ///
     /// - [`Error::Sys`]: write-back failed, now or in an earlier commit. All ranges stay pending, and every
     ///   commit fails until [`retry`](Self::retry) succeeds.
+    /// - [`Error::Lost`]: a contained map lost bytes; see [`MmapRaw::flush`]. All ranges stay pending.
     ///
     /// The kernel tells a failure once for each open file. Give each map a file that was opened for it: of two
     /// maps of one open file, one may get the error that is about the other, and that one `Ok`.
@@ -227,6 +228,17 @@ impl<const N: usize> Tracked<N> {
     /// - As for [`MmapRaw::grow`].
     pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
         self.map.grow(file, new_len)
+    }
+
+    /// Acknowledges a loss of a contained map, and makes all of it the file's again; see [`MmapRaw::recover`]. What is
+    /// pending stays pending: write the bytes that were lost again.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::recover`].
+    #[cfg(feature = "fault")]
+    pub fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+        self.map.recover(file)
     }
 
     /// Gives the map, for the calls that only [`MmapRaw`] has, and for reading.

@@ -7,9 +7,19 @@
 )]
 
 mod desc;
+pub mod memfd;
 mod mmap;
 mod options;
+#[cfg(feature = "fault")]
+mod sigbus;
 mod tracked;
+
+/// Containment of SIGBUS: a fault in a [contained](MmapOptions::contained) map becomes an error.
+#[cfg(feature = "fault")]
+pub mod fault {
+    pub use crate::sigbus::install;
+    pub use rawmap_core::fault::{CAPACITY, contain};
+}
 
 pub use desc::{MmapAsRawDesc, MmapRawDescriptor};
 pub use mmap::{Mmap, MmapMut, MmapRaw};
@@ -17,8 +27,8 @@ pub use options::{MapIfSafeError, MmapOptions};
 /// The layer below: the same maps without std, and its error type.
 pub use rawmap_core;
 pub use rawmap_core::{
-    Advice, Commit, DirtyRanges, Error, PageSize, Protection, RemapOptions, Span, UncheckedAdvice,
-    page_size,
+    Advice, Commit, DirtyRanges, Error, PageSize, Protection, RemapOptions, Shared, Span,
+    UncheckedAdvice, Word, page_size,
 };
 #[cfg(feature = "critical-section")]
 pub use tracked::SharedTracked;

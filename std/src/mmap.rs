@@ -1,6 +1,8 @@
 //! [`Mmap`], [`MmapMut`] and [`MmapRaw`]: the maps of `rawmap-core` with `io::Result`.
 
 mod durable;
+#[cfg(feature = "fault")]
+mod lost;
 mod raw;
 
 use std::fmt;
@@ -163,6 +165,24 @@ macro_rules! common {
                 Ok(())
             }
 
+            /// Says whether a child made by fork(2) finds zeros here: for keys in private anonymous memory. See
+            /// [`rawmap_core::MmapRaw::wipe_on_fork`].
+            ///
+            /// # Safety
+            ///
+            /// - In a child, nobody relies on what a reference into the map showed before.
+            ///
+            /// # Errors
+            ///
+            /// - What the kernel refuses: not private anonymous memory, or older than 4.14 (`EINVAL`).
+            #[inline]
+            #[allow(unsafe_code, reason = "passes the duty on")]
+            pub unsafe fn wipe_on_fork(&self, wipe: bool) -> io::Result<()> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.0.wipe_on_fork(wipe)? };
+                Ok(())
+            }
+
             /// Reads the map into memory and keeps it there.
             ///
             /// # Errors
@@ -235,6 +255,17 @@ macro_rules! common {
             /// - What the kernel refuses: no memory.
             pub fn prefault_read(&self, offset: usize, len: usize) -> io::Result<()> {
                 Ok(self.raw().prefault_read(offset, len)?)
+            }
+
+            /// Gives how many of the kernel's pages that hold `len` bytes at `offset` are in memory. See
+            /// [`rawmap_core::MmapRaw::resident_pages`].
+            ///
+            /// # Errors
+            ///
+            /// - `InvalidInput`: the range ends past the map.
+            /// - What the kernel refuses.
+            pub fn resident_pages(&self, offset: usize, len: usize) -> io::Result<usize> {
+                Ok(self.raw().resident_pages(offset, len)?)
             }
         }
 

@@ -77,6 +77,14 @@ impl MmapOptions {
         self
     }
 
+    /// Puts a page that cannot be accessed before an anonymous map, and one behind it. See
+    /// [`rawmap_core::MmapOptions::guarded`].
+    #[inline]
+    pub fn guarded(&mut self) -> &mut Self {
+        self.core.guarded();
+        self
+    }
+
     /// `MAP_HUGETLB`, for private anonymous maps: use huge pages from the pool that was set aside.
     ///
     /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` or 0 is the
@@ -126,6 +134,33 @@ impl MmapOptions {
         self
     }
 
+    /// Contains SIGBUS: where an access to the map would raise it, because the file got shorter, the disk is full or
+    /// the page cannot be read, the page is replaced by zeros and the map is lost from there on.
+    ///
+    /// The constructor installs the handler, if [`fault::install`](crate::fault::install) has not been called. There are
+    /// [`fault::CAPACITY`](crate::fault::CAPACITY) places for such maps; without a free one it is `QuotaExceeded`,
+    /// and nothing is mapped. See [`rawmap_core::MmapOptions::contained`] and [`MmapRaw::lost`].
+    #[cfg(feature = "fault")]
+    #[inline]
+    pub fn contained(&mut self) -> &mut Self {
+        self.core.contained();
+        self
+    }
+
+    /// The options, with the handler in place that a contained map needs.
+    #[allow(
+        clippy::inline_always,
+        reason = "else the options are not known where a map is made"
+    )]
+    #[inline(always)]
+    fn ready(&self) -> io::Result<&core::MmapOptions> {
+        #[cfg(feature = "fault")]
+        if self.core.is_contained() {
+            crate::sigbus::install()?;
+        }
+        Ok(&self.core)
+    }
+
     /// Does nothing on Linux; in memmap2 it saves a step on Windows.
     #[inline]
     pub const fn no_probe_handle(&mut self) -> &mut Self {
@@ -166,7 +201,7 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.core.map(file.as_raw_desc().borrow()?)? };
+        let map = unsafe { self.ready()?.map(file.as_raw_desc().borrow()?)? };
         Ok(map.into())
     }
 
@@ -183,7 +218,7 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_exec<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.core.map_exec(file.as_raw_desc().borrow()?)? };
+        let map = unsafe { self.ready()?.map_exec(file.as_raw_desc().borrow()?)? };
         Ok(map.into())
     }
 
@@ -201,7 +236,7 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_mut<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.core.map_mut(file.as_raw_desc().borrow()?)? };
+        let map = unsafe { self.ready()?.map_mut(file.as_raw_desc().borrow()?)? };
         Ok(map.into())
     }
 
@@ -219,7 +254,7 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_copy<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.core.map_copy(file.as_raw_desc().borrow()?)? };
+        let map = unsafe { self.ready()?.map_copy(file.as_raw_desc().borrow()?)? };
         Ok(map.into())
     }
 
@@ -237,7 +272,10 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_copy_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.core.map_copy_read_only(file.as_raw_desc().borrow()?)? };
+        let map = unsafe {
+            self.ready()?
+                .map_copy_read_only(file.as_raw_desc().borrow()?)?
+        };
         Ok(map.into())
     }
 
@@ -279,7 +317,7 @@ impl MmapOptions {
         // A bare number may mean another file when it is used again. A descriptor of our own does not.
         // Closing it drops this process's POSIX locks on the file; a file that cannot change needs none.
         let own = file.try_clone_to_owned().map_err(failed)?;
-        match self.core.map_if_safe(&own) {
+        match self.ready().map_err(failed)?.map_if_safe(&own) {
             Ok(map) => Ok(map.into()),
             Err(error) => Err(MapIfSafeError::new(error)),
         }
@@ -293,7 +331,7 @@ impl MmapOptions {
     /// As for [`map_mut`](Self::map_mut).
     #[inline(always)]
     pub fn map_raw<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
-        let map = self.core.map_raw(file.as_raw_desc().borrow()?)?;
+        let map = self.ready()?.map_raw(file.as_raw_desc().borrow()?)?;
         Ok(map.into())
     }
 
@@ -304,7 +342,22 @@ impl MmapOptions {
     /// As for [`map`](Self::map).
     #[inline(always)]
     pub fn map_raw_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
-        let map = self.core.map_raw_read_only(file.as_raw_desc().borrow()?)?;
+        let map = self
+            .ready()?
+            .map_raw_read_only(file.as_raw_desc().borrow()?)?;
+        Ok(map.into())
+    }
+
+    /// Maps a file in memory shared, for reading and writing, that nobody can shorten: the seal `F_SEAL_SHRINK` is there
+    /// or is added. See [`rawmap_core::MmapOptions::map_raw_sealed`].
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput`, with [`rawmap_core::Error::Mutable`] or [`rawmap_core::Error::OutOfRange`] inside: the seal cannot
+    ///   be added, or the map would end past the end of the file.
+    /// - As for [`map_raw`](Self::map_raw).
+    pub fn map_raw_sealed<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
+        let map = self.ready()?.map_raw_sealed(file.as_raw_desc().borrow()?)?;
         Ok(map.into())
     }
 
@@ -327,7 +380,7 @@ impl MmapOptions {
     /// ```
     #[inline]
     pub fn map_anon(&self) -> io::Result<MmapMut> {
-        let map = self.core.map_anon()?;
+        let map = self.ready()?.map_anon()?;
         Ok(map.into())
     }
 
@@ -339,7 +392,7 @@ impl MmapOptions {
     /// As for [`map_anon`](Self::map_anon).
     #[inline]
     pub fn map_anon_shared(&self) -> io::Result<MmapRaw> {
-        let map = self.core.map_anon_shared()?;
+        let map = self.ready()?.map_anon_shared()?;
         Ok(map.into())
     }
 }

@@ -56,6 +56,32 @@ impl<const N: usize> Tracked<N> {
         Ok(self.0.edit(offset, len)?)
     }
 
+    /// Gives the offset of the first byte that a contained map lost to SIGBUS, until it is acknowledged or
+    /// [recovered](Self::recover). See [`rawmap_core::MmapRaw::lost`].
+    #[cfg(feature = "fault")]
+    #[must_use]
+    pub fn lost(&self) -> Option<usize> {
+        self.0.as_map().as_raw().lost()
+    }
+
+    /// Gives what [`lost`](Self::lost) does, and forgets it. See [`rawmap_core::MmapRaw::acknowledge_lost`].
+    #[cfg(feature = "fault")]
+    pub fn acknowledge_lost(&self) -> Option<usize> {
+        self.0.as_map().as_raw().acknowledge_lost()
+    }
+
+    /// Acknowledges a loss of a contained map, and makes all of it the file's again. What is pending stays pending.
+    /// See [`rawmap_core::Tracked::recover`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapMut::recover`].
+    #[cfg(feature = "fault")]
+    pub fn recover<T: MmapAsRawDesc>(&mut self, file: T) -> io::Result<()> {
+        let file = file.as_raw_desc();
+        Ok(self.0.recover(file.borrow()?)?)
+    }
+
     /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that
     /// holds them. See [`rawmap_core::Tracked::commit`].
     ///

@@ -129,7 +129,12 @@ fn allowed_skips_name_tests() {
             "pagesize" => read("tests/run"),
             "bench" => read("tests/benches/durable.rs"),
             _ => {
-                let source = read(&format!("tests/integration/{module}.rs"));
+                let death = format!("tests/death/{module}.rs");
+                let source = if root().join(&death).exists() {
+                    read(&death)
+                } else {
+                    read(&format!("tests/integration/{module}.rs"))
+                };
                 assert!(source.contains(&format!("fn {test}()")), "no test {name}");
                 source
             }

@@ -233,6 +233,8 @@ fn debug_of_options_has_all_of_memmap2s_fields() {
         " keep_file: false,",
         " scattered: false,",
         " page_size: None,",
+        " guarded: false,",
+        " contained: false,",
     ] {
         assert!(ours.contains(own));
         ours = ours.replace(own, "");
@@ -245,8 +247,9 @@ fn a_map_is_small() {
     let word = size_of::<usize>();
     assert_eq!(theirs::SIZE, 2 * word);
     // Beyond these: the page size, which memmap2 has in a static, and loses huge pages by that; where in
-    // the file the map is; the file, if it is kept; and whether a flush failed.
-    let more = word + size_of::<u64>() + 2 * size_of::<u32>() + 3;
+    // the file the map is; the file, if it is kept; whether a flush failed; what may be accessed; guard pages;
+    // and the place in the table of contained maps.
+    let more = word + size_of::<u64>() + 2 * size_of::<u32>() + 4 + size_of::<u16>();
     // In one order or another, with what aligning the u64 takes.
     assert!(
         ours::SIZE <= (2 * word + more).next_multiple_of(8) + 4,

@@ -10,7 +10,8 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "the proof for the slices is made here")]
     #[inline(always)]
     pub(super) fn map_memory(&self, flags: MapFlags, page: PageSize) -> Result<MmapMut, Error> {
-        let raw = MmapRaw::new(&Request {
+        #[cfg_attr(not(feature = "fault"), allow(unused_mut, reason = "contained"))]
+        let mut raw = MmapRaw::new(&Request {
             file: None,
             offset: 0,
             len: self.len.unwrap_or(0),
@@ -19,6 +20,31 @@ impl MmapOptions {
             page,
             supplied: true,
         })?;
+        #[cfg(feature = "fault")]
+        if self.contained {
+            raw.contain()?;
+        }
+        // SAFETY: writable, and private memory is seen by nobody else.
+        Ok(unsafe { MmapMut::from_raw(raw) })
+    }
+
+    /// Memory that belongs to no file, with a guard page at both ends.
+    #[cold]
+    pub(super) fn map_guarded(&self, flags: MapFlags) -> Result<MmapRaw, Error> {
+        let flags = flags.union(self.common_flags());
+        #[cfg_attr(not(feature = "fault"), allow(unused_mut, reason = "contained"))]
+        let mut raw = MmapRaw::new_guarded(self.len.unwrap_or(0), flags, self.page()?)?;
+        #[cfg(feature = "fault")]
+        if self.contained {
+            raw.contain()?;
+        }
+        Ok(raw)
+    }
+
+    #[allow(unsafe_code, reason = "the proof for the slices is made here")]
+    #[cold]
+    pub(super) fn map_guarded_memory(&self) -> Result<MmapMut, Error> {
+        let raw = self.map_guarded(MapFlags::PRIVATE.union(self.stack_flag()))?;
         // SAFETY: writable, and private memory is seen by nobody else.
         Ok(unsafe { MmapMut::from_raw(raw) })
     }
@@ -51,9 +77,13 @@ impl MmapOptions {
             len,
             prot,
             flags: flags.union(self.common_flags()),
-            page: self.page()?,
+            page: self.page_of(file)?,
             supplied: self.page_size.is_some(),
         })?;
+        #[cfg(feature = "fault")]
+        if self.contained {
+            raw.contain()?;
+        }
         if scattered {
             raw.advise(Advice::Random)?;
         }
@@ -74,6 +104,19 @@ impl MmapOptions {
             }),
             Some(page) => Ok(page),
         }
+    }
+
+    /// The page size of a map of this file. Where a page may have to be replaced, it has to be the right one.
+    #[inline(always)]
+    fn page_of(&self, file: Option<BorrowedFd<'_>>) -> Result<PageSize, Error> {
+        #[cfg(feature = "fault")]
+        if let (Some(file), true, None) = (file, self.contained, self.page_size) {
+            if let Some(page) = sys::huge_page_of(file) {
+                return Ok(page);
+            }
+        }
+        let _ = file;
+        self.page()
     }
 
     #[inline(always)]

@@ -7,9 +7,10 @@
 #![allow(unsafe_code, reason = "system calls on pages of the own map")]
 
 use core::num::NonZeroU64;
+use core::sync::atomic::Ordering;
 
 use super::flushing::Flushing;
-use super::{MmapRaw, NO_FILE, NONE_KEPT};
+use super::{MmapRaw, NO_FILE};
 use crate::error::Call;
 use crate::sys::{self, AsFd, BorrowedFd, Errno, IntoRawFd, MsyncFlags};
 use crate::{Error, Span};
@@ -28,13 +29,16 @@ impl MmapRaw {
     /// # Errors
     ///
     /// - [`Error::Sys`]: write-back failed, now or in a flush before.
+    /// - [`Error::Lost`]: as for [`flush`](Self::flush).
     ///
     /// # References
     ///
     /// - [fsync(2)](https://man7.org/linux/man-pages/man2/fsync.2.html)
     pub fn flush_all<F: AsFd>(&self, file: F) -> Result<(), Error> {
         self.check_not_failed()?;
-        sys::fsync(file.as_fd()).map_err(|errno| self.remember(Call::Fsync, errno))
+        self.flush_if_there(Span::whole(self.len), || {
+            sys::fsync(file.as_fd()).map_err(|errno| self.remember(Call::Fsync, errno))
+        })
     }
 
     /// `posix_fadvise(.., POSIX_FADV_DONTNEED)` -- starts to write `len` bytes at `offset` to the medium,
@@ -71,6 +75,7 @@ impl MmapRaw {
     fn start<F: AsFd>(&self, file: F, span: Span) -> Result<(), Error> {
         // A page that failed counts as clean: it must not be dropped.
         self.check_not_failed()?;
+        self.check_not_lost(span)?;
         let at = self.file_offset()?.saturating_add(to_u64(span.offset()));
         match NonZeroU64::new(to_u64(span.len())) {
             Some(len) => sys::drop_clean_pages(file.as_fd(), at, Some(len)),
@@ -99,36 +104,35 @@ impl MmapRaw {
     /// Called with every call that can split the map. Only a map that keeps its file has another way.
     #[inline]
     pub(super) fn may_be_split(&self, span: Span) {
-        if self.kept != NONE_KEPT && span != Span::whole(self.len) {
-            self.flushing.set_split();
+        if self.extras.keep_file() && span != Span::whole(self.len) {
+            self.split.store(true, Ordering::Relaxed);
         }
     }
 
     /// Gives the map a descriptor of its own.
     #[cold]
     pub(crate) fn keep(&mut self, file: BorrowedFd<'_>) -> Result<(), Error> {
-        self.kept = sys::duplicate(file)?.into_raw_fd();
-        self.flushing.keep_file();
+        self.extras.keep(sys::duplicate(file)?.into_raw_fd());
+        self.flushing.take_the_long_way();
         Ok(())
     }
 
     pub(super) fn kept_file(&self) -> Option<BorrowedFd<'_>> {
-        if self.kept == NONE_KEPT {
-            return None;
-        }
-        // SAFETY: the map's own, which it closes when it is dropped.
-        Some(unsafe { BorrowedFd::borrow_raw(self.kept) })
+        self.extras.kept_file()
     }
 
     pub(crate) fn check_not_failed(&self) -> Result<(), Error> {
-        self.failed()
-            .map_or(Ok(()), |errno| Err(msync_error(errno)))
+        match self.failed() {
+            Some(errno) => Err(msync_error(errno)),
+            None => self.check_not_lost(Span::whole(0)),
+        }
     }
 
     /// Starts write-back where the map keeps its file; else asks for it in vain.
     #[inline]
     pub(super) fn start_sync(&self, offset: usize, len: usize) -> Result<(), Error> {
         let span = Span::new(offset, len, self.len)?;
+        self.check_not_lost(span)?;
         match self.kept_file() {
             Some(file) => self.start(file, span),
             None if span.is_empty() => Ok(()),
@@ -161,7 +165,9 @@ impl MmapRaw {
 
     /// Flushes all of the file, where that costs fewer flushes of the device than msync(2).
     pub(crate) fn flush_file(&self) -> Option<Result<(), Error>> {
-        let file = self.kept_file().filter(|_| self.flushing.is_split())?;
+        let file = self
+            .kept_file()
+            .filter(|_| self.split.load(Ordering::Relaxed))?;
         Some(self.check_not_failed().and_then(|()| self.sync_file(file)))
     }
 
@@ -174,9 +180,13 @@ impl MmapRaw {
     /// Stores a span, which holds a byte, in the way that costs the fewest flushes of the device, and
     /// again for as long as a signal interrupts it.
     pub(super) fn sync_span(&self, span: Span) -> Result<(), Error> {
+        self.flush_if_there(span, || self.sync_pages(span))
+    }
+
+    fn sync_pages(&self, span: Span) -> Result<(), Error> {
         match self.kept_file() {
-            Some(file) if self.flushing.is_split() && span == Span::whole(self.len) => {
-                self.sync_file(file)
+            Some(file) if self.split.load(Ordering::Relaxed) && span == Span::whole(self.len) => {
+                self.fdatasync(file)
             }
             _ => loop {
                 // The kernel remembers no progress: the whole range each time.
@@ -191,6 +201,10 @@ impl MmapRaw {
 
     /// One flush of the device for all of the file, where msync(2) takes one for each VMA.
     pub(super) fn sync_file(&self, file: BorrowedFd<'_>) -> Result<(), Error> {
+        self.flush_if_there(Span::whole(self.len), || self.fdatasync(file))
+    }
+
+    fn fdatasync(&self, file: BorrowedFd<'_>) -> Result<(), Error> {
         sys::fdatasync(file).map_err(|errno| self.remember(Call::Fdatasync, errno))
     }
 

@@ -1,10 +1,10 @@
 //! [`Flushing`]: what a flush has to know of its map.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sys::{Errno, MsyncFlags};
 
-/// Whether a flush failed, and how a flush is done.
+/// Whether a flush failed, and whether a flush is more than msync(2).
 ///
 /// A flush only loads, and only stores where it fails: on aarch64 a read-modify-write is a call of a helper that
 /// needs libc. Retries have some.
@@ -15,10 +15,6 @@ pub(super) struct Flushing {
     // Above the flags are the errno of the flush that failed, or 0, and the ticket of the retry that is under
     // way, or 0. All in one word, so that no two of them can disagree.
     word: AtomicU32,
-    // The map keeps its file, and ranged advice may have split it into several VMAs.
-    split: AtomicBool,
-    // A private map stores nothing.
-    private: bool,
 }
 
 /// All is well, and msync(2) is all that a flush takes.
@@ -38,16 +34,14 @@ const ORDER: Ordering = Ordering::Relaxed;
 
 impl Flushing {
     #[inline]
-    pub(super) const fn new(private: bool) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             word: AtomicU32::new(PLAIN),
-            split: AtomicBool::new(false),
-            private,
         }
     }
 
-    /// From now on the map has a file of its own, and with it another way to flush.
-    pub(super) fn keep_file(&mut self) {
+    /// From now on a flush is more than msync(2): the map has a file of its own, or may lose pages.
+    pub(super) fn take_the_long_way(&mut self) {
         *self.word.get_mut() = REFUSED;
     }
 
@@ -74,18 +68,6 @@ impl Flushing {
             .store(REFUSED | errno.wrapping_shl(ERRNO_SHIFT) & ERRNO, ORDER);
     }
 
-    pub(super) fn is_split(&self) -> bool {
-        self.split.load(ORDER)
-    }
-
-    pub(super) fn set_split(&self) {
-        self.split.store(true, ORDER);
-    }
-
-    pub(super) const fn is_private(&self) -> bool {
-        self.private
-    }
-
     /// What was recorded up to now is what the retry is about.
     pub(super) fn begin_retry(&self) -> Ticket {
         static TICKETS: AtomicU32 = AtomicU32::new(0);
@@ -102,15 +84,15 @@ impl Flushing {
     }
 
     /// It went well. What was recorded since it began stays.
-    pub(super) fn end_retry(&self, ticket: &Ticket, keeps_file: bool) {
-        let well = if keeps_file { REFUSED } else { PLAIN };
+    pub(super) fn end_retry(&self, ticket: &Ticket, long_way: bool) {
+        let well = if long_way { REFUSED } else { PLAIN };
         let _ = self.word.compare_exchange(ticket.0, well, ORDER, ORDER);
     }
 
     /// It did not go well: all is as before.
-    pub(super) fn give_up_retry(&self, ticket: &Ticket, keeps_file: bool) {
+    pub(super) fn give_up_retry(&self, ticket: &Ticket, long_way: bool) {
         let before = match ticket.0 & ERRNO {
-            0 if !keeps_file => PLAIN,
+            0 if !long_way => PLAIN,
             errno => REFUSED | errno,
         };
         let _ = self.word.compare_exchange(ticket.0, before, ORDER, ORDER);
@@ -127,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_failure_stays_until_a_retry_ends_well() {
-        let state = Flushing::new(false);
+        let state = Flushing::new();
         assert!(is_plain(&state) && state.failed().is_none());
         state.set_failed(Errno::IO);
         assert_eq!(state.failed(), Some(Errno::IO));
@@ -142,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_retry_does_not_forget_what_came_after_it_began() {
-        let state = Flushing::new(false);
+        let state = Flushing::new();
         state.set_failed(Errno::IO);
         let (first, second) = (state.begin_retry(), state.begin_retry());
         // Of two retries the later one counts.
@@ -153,7 +135,7 @@ mod tests {
         assert_eq!(state.failed(), Some(Errno::NOSPC));
         assert!(!is_plain(&state));
         // One that began where nothing had failed, and did not end well.
-        let state = Flushing::new(false);
+        let state = Flushing::new();
         let ticket = state.begin_retry();
         state.give_up_retry(&ticket, false);
         assert!(is_plain(&state));
@@ -161,8 +143,8 @@ mod tests {
 
     #[test]
     fn a_map_that_keeps_its_file_always_goes_the_long_way() {
-        let mut state = Flushing::new(false);
-        state.keep_file();
+        let mut state = Flushing::new();
+        state.take_the_long_way();
         assert!(!is_plain(&state) && state.failed().is_none());
         state.set_failed(Errno::IO);
         let ticket = state.begin_retry();

@@ -108,10 +108,27 @@ pub(super) fn refused_huge(result: Result<(), Error>) -> bool {
     )
 }
 
-/// The part of `drop` for files on hugetlbfs.
+/// munmap(2) of a whole map.
+///
+/// An error has nowhere to go: Drop cannot return one and must not panic. The only one that is not handled is
+/// ENOMEM, if splitting a merged VMA passes the limit on their number; the pages then stay mapped and nothing
+/// else is harmed.
+///
+/// # Safety
+///
+/// - All pages of a map that nobody uses afterwards.
+#[inline]
+pub(super) unsafe fn unmap(base: *mut c_void, mapped: usize) {
+    // SAFETY: the caller's duty, passed on.
+    if unsafe { sys::munmap(base, mapped) } == Err(Errno::INVAL) {
+        unmap_huge(base, mapped);
+    }
+}
+
+/// The part of `unmap` for files on hugetlbfs.
 #[cold]
 #[inline(never)]
-pub(super) fn unmap_huge(base: *mut c_void, mapped: usize) {
+fn unmap_huge(base: *mut c_void, mapped: usize) {
     for len in huge_lens(mapped) {
         // SAFETY: as in `drop`, whose pages these are; see `huge_lens`.
         if unsafe { sys::munmap(base, len) } != Err(Errno::INVAL) {

@@ -34,6 +34,9 @@ impl MmapRaw {
     ///   forgets that the pages were changed, and a second msync(2) would say `Ok` without having stored
     ///   them. So this and every other flush of the map fails until
     ///   [`retry_flush`](Self::retry_flush) succeeds.
+    /// - [`Error::Lost`]: a contained map lost bytes to SIGBUS, and that was not acknowledged, or they are of this
+    ///   range; or the file no longer reaches to the end of it. A range that never lay in the file is such a
+    ///   range, too. See [`MmapOptions::contained`](crate::MmapOptions::contained).
     ///
     /// The kernel reports a failure once for each open file, not for each map or thread. Where several maps
     /// are of one open file, or threads flush a map at the same time, one of them gets the error and the others
@@ -72,7 +75,7 @@ impl MmapRaw {
     /// # Errors
     ///
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was stored.
-    /// - [`Error::Sys`]: as for [`flush`](Self::flush).
+    /// - [`Error::Sys`], [`Error::Lost`]: as for [`flush`](Self::flush).
     #[inline]
     pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
         self.sync(offset, len)
@@ -155,6 +158,32 @@ impl MmapRaw {
         len: usize,
     ) -> Result<(), Error> {
         self.madvise_whole_pages(Span::new(offset, len, self.len())?, advice.number())
+    }
+
+    /// `madvise(.., MADV_WIPEONFORK)` of the whole map, or `MADV_KEEPONFORK` -- says whether a child made by
+    /// fork(2) finds zeros here.
+    ///
+    /// For private anonymous memory: keys, or the state of a random number generator, that a child is not to have.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: not private anonymous memory, or the kernel is older than 4.14 (`EINVAL`).
+    ///
+    /// # Safety
+    ///
+    /// - In a child, nobody relies on what a reference into the map showed before.
+    ///
+    /// # References
+    ///
+    /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html), Linux 4.14
+    #[inline]
+    pub unsafe fn wipe_on_fork(&self, wipe: bool) -> Result<(), Error> {
+        let advice = if wipe {
+            sys::AdviceNumber::LinuxWipeOnFork
+        } else {
+            sys::AdviceNumber::LinuxKeepOnFork
+        };
+        self.madvise(Span::whole(self.len()), advice)
     }
 
     /// `mlock` of the whole map -- reads it into memory and keeps it there.

@@ -10,7 +10,9 @@ use super::durable::to_u64;
 use super::pages::mapped_len;
 use super::{MmapRaw, RemapOptions};
 use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, FileExtent, FileType, Touch, page_size};
+use crate::sys::{
+    self, AsFd, BorrowedFd, Errno, FileExtent, FileType, RESIDENT_PAGES, Touch, page_size,
+};
 use crate::{Error, PageSize, Span};
 
 impl MmapRaw {
@@ -61,6 +63,38 @@ impl MmapRaw {
         self.prefault(Span::new(offset, len, self.len)?, Touch::Write)
     }
 
+    /// `mincore` -- gives how many pages of the kernel's, among those that hold `len` bytes at `offset`, are in
+    /// memory.
+    ///
+    /// For a map of a file that is the page cache: pages that another process brought in count. The answer is of the past
+    /// as soon as it is there. If the process may not write the file (and does not own it), Linux 5.2 and later say
+    /// that all are.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map.
+    /// - [`Error::Sys`]: the page size is not known, or there is no mincore(2) here (`ENOSYS`).
+    ///
+    /// # References
+    ///
+    /// - [mincore(2)](https://man7.org/linux/man-pages/man2/mincore.2.html)
+    pub fn resident_pages(&self, offset: usize, len: usize) -> Result<usize, Error> {
+        let span = Span::new(offset, len, self.len)?;
+        let step = page_size()?.get();
+        let (mut start, end, _) = self.kernel_pages(span);
+        let mut sum = 0usize;
+        while !span.is_empty() && start.addr() < end.addr() {
+            let left = end.addr().wrapping_sub(start.addr());
+            let len = left.min(step.saturating_mul(RESIDENT_PAGES));
+            // SAFETY: pages of this map.
+            let pages = unsafe { sys::mincore(start.cast(), len)? };
+            let pages = pages.iter().take(len.div_ceil(step));
+            sum = sum.saturating_add(pages.filter(|page| *page & 1 != 0).count());
+            start = start.wrapping_add(len);
+        }
+        Ok(sum)
+    }
+
     /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be
     /// stored to; or leaves both as they were. A `new_len` that is not larger changes nothing.
     ///
@@ -94,7 +128,7 @@ impl MmapRaw {
         let len = to_u64(new_len);
         let end = offset.checked_add(len).ok_or(Error::TooLong { len })?;
         let before = sys::file_extent(file)?;
-        if self.flushing.is_private() {
+        if self.is_private() {
             // Its bytes never reach the file, and neither does its length.
             return Err(Error::NoFile);
         }

@@ -12,8 +12,8 @@
 use core::hint;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::MmapRaw;
 use super::durable::to_u64;
-use super::{MmapRaw, NONE_KEPT};
 use crate::sys::{self, Errno, MsyncFlags, RESIDENT_PAGES, Touch};
 use crate::{Error, Span};
 
@@ -80,7 +80,7 @@ impl MmapRaw {
     /// The kernel may have tried again by itself, or try right now, and keeps that error for the next who
     /// asks. Here nobody is told; but unless the retry succeeds it must not be forgotten.
     pub(crate) fn collect_old_errors(&self, span: Span) {
-        if span.is_empty() || self.flushing.is_private() {
+        if span.is_empty() || self.is_private() {
             return;
         }
         match self.msync(span, MsyncFlags::SYNC) {
@@ -96,21 +96,23 @@ impl MmapRaw {
         span: Span,
         dirty: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if span.is_empty() || self.flushing.is_private() {
+        if span.is_empty() || self.is_private() {
             return Ok(());
         }
-        let keeps_file = self.kept != NONE_KEPT;
+        let long_way = !self.extras.are_none();
         let ticket = self.flushing.begin_retry();
-        let file = self.kept_file().filter(|_| self.flushing.is_split());
+        let file = self
+            .kept_file()
+            .filter(|_| self.split.load(Ordering::Relaxed));
         let sync = |()| file.map_or_else(|| self.sync_span(span), |file| self.sync_file(file));
         match dirty().and_then(sync) {
             Ok(()) => {
-                self.flushing.end_retry(&ticket, keeps_file);
+                self.flushing.end_retry(&ticket, long_way);
                 // The kernel tells one of those who flush at the same time. It may have been another.
                 self.check_not_failed()
             }
             Err(error) => {
-                self.flushing.give_up_retry(&ticket, keeps_file);
+                self.flushing.give_up_retry(&ticket, long_way);
                 Err(error)
             }
         }

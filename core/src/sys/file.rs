@@ -1,5 +1,6 @@
 //! Calls on files: what they are, how long, and how their bytes get to the medium.
 
+use core::ffi::CStr;
 use core::num::NonZeroU64;
 
 use rustix::fs::{
@@ -96,6 +97,37 @@ pub(crate) fn block_device_len(device: BorrowedFd<'_>) -> Result<u64, Error> {
     let getter = unsafe { Getter::<BLKGETSIZE64, u64>::new() };
     // SAFETY: BLKGETSIZE64 only writes the u64; on a file of another type it is ENOTTY.
     named(Call::Ioctl, unsafe { ioctl::ioctl(device, getter) })
+}
+
+/// `memfd_create(2)`.
+pub(crate) fn memfd_create(name: &CStr, flags: MemfdFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::memfd_create(name, flags)
+}
+
+/// fcntl(2) with `F_GET_SEALS`.
+pub(crate) fn get_seals(file: BorrowedFd<'_>) -> Result<SealFlags, Error> {
+    named(Call::Fcntl, rustix::fs::fcntl_get_seals(file))
+}
+
+/// fcntl(2) with `F_ADD_SEALS`.
+pub(crate) fn add_seals(file: BorrowedFd<'_>, seals: SealFlags) -> Result<(), Error> {
+    named(Call::Fcntl, rustix::fs::fcntl_add_seals(file, seals))
+}
+
+/// The page size of a file on hugetlbfs, which fstatfs(2) knows.
+#[cfg(feature = "fault")]
+pub(crate) fn huge_page_of(file: BorrowedFd<'_>) -> Option<PageSize> {
+    const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
+    let stat = rustix::fs::fstatfs(file).ok()?;
+    #[allow(
+        clippy::useless_conversion,
+        reason = "of several types, by architecture; the number is above i32"
+    )]
+    let magic = u64::try_from(stat.f_type).unwrap_or(u64::MAX) & 0xffff_ffff;
+    if magic != HUGETLBFS_MAGIC {
+        return None;
+    }
+    PageSize::new(usize::try_from(stat.f_bsize).ok()?).ok()
 }
 
 /// `F_GET_SEALS`; `None` for a file that cannot have seals.

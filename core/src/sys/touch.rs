@@ -14,8 +14,9 @@ use core::sync::atomic::AtomicU32;
 
 use rustix::mm;
 
-use super::{Errno, bare, page_size};
-use crate::PageSize;
+use super::{Errno, bare, named, page_size};
+use crate::error::Call;
+use crate::{Error, PageSize};
 
 /// What a touch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,22 @@ pub(crate) unsafe fn populate(
 
 /// How many pages [`resident`] looks at in one go.
 pub(crate) const RESIDENT_PAGES: usize = 256;
+
+/// mincore(2) of at most [`RESIDENT_PAGES`] of the kernel's pages: a byte for each, whose lowest bit says
+/// whether it is in memory.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, which is no longer than that.
+pub(crate) unsafe fn mincore(
+    start: *mut c_void,
+    len: usize,
+) -> Result<[u8; RESIDENT_PAGES], Error> {
+    let mut pages = [0; RESIDENT_PAGES];
+    // SAFETY: the caller's duty, and there is a byte for each page.
+    let looked = unsafe { bare::mincore(start, len, &mut pages) };
+    named(Call::Mincore, looked.map(|()| pages))
+}
 
 /// mincore(2): tells of each page of the range, from `start` on, whether it is in memory. All are, where
 /// the kernel does not say.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rawmap_core::{PageSize, Protection};
+use rawmap_core::{PageSize, Protection, Shared};
 
 use super::MmapRaw;
 use crate::{MmapAsRawDesc, MmapOptions};
@@ -57,6 +57,32 @@ impl MmapRaw {
     #[inline]
     pub const fn page_size(&self) -> PageSize {
         self.0.page_size()
+    }
+
+    /// Gives a view of the whole map for access while others write to it: atomic words, and copies in and out.
+    /// See [`Shared`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rawmap::MmapOptions;
+    ///
+    /// let map = MmapOptions::new().len(4096).map_anon_shared()?;
+    /// let view = map.shared();
+    /// view.write(100, b"hello")?;
+    /// assert_eq!(view.fetch_add(0, 1u32)?, 0);
+    /// let mut bytes = [0; 5];
+    /// view.read(100, &mut bytes)?;
+    /// assert_eq!(&bytes, b"hello");
+    /// // Past the end, and misaligned.
+    /// assert!(view.load::<u32>(4096).is_err());
+    /// assert!(view.load::<u32>(3).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    #[inline]
+    pub const fn shared(&self) -> Shared<'_> {
+        self.0.shared()
     }
 
     /// Like [`lock`](Self::lock), for `len` bytes at `offset`, rounded out to whole pages.

@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod signal;
 #[cfg(feature = "threads")]
 pub mod thread;
 

@@ -1,0 +1,221 @@
+//! Two processes share memory and do not trust each other. The peer scribbles, takes the memory away, and dies in
+//! the middle of a write; this process reads on, and says what happened.
+//!
+//! ```text
+//! cargo run --package rawmap --features fault --example untrusted_peer
+//! ```
+//!
+//! Descriptors are handed over through a Unix socket, as they would be to a process of another user.
+
+#![allow(
+    clippy::std_instead_of_core,
+    clippy::as_conversions,
+    reason = "a program, not the library: constants and small numbers"
+)]
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::atomic::{Ordering, fence};
+
+use rawmap::memfd::MemfdOptions;
+use rawmap::{Error, MmapOptions, MmapRaw, Shared};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+/// Bytes of the memory that is shared.
+const LEN: usize = 65_536;
+/// A record is behind its sequence number, which is odd while it is written.
+const RECORD: usize = 64;
+const RECORD_LEN: usize = 16;
+
+fn main() -> io::Result<()> {
+    let (socket, peers) = UnixStream::pair()?;
+    // SAFETY: the only thread of this process.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            drop(socket);
+            // What it returns is an error: its last deed is to die.
+            eprintln!("peer: {:?}", peer(peers));
+            std::process::exit(1)
+        }
+        child => {
+            drop(peers);
+            this_process(socket, child)
+        }
+    }
+}
+
+fn this_process(mut socket: UnixStream, child: libc::pid_t) -> io::Result<()> {
+    // Memory that the peer can shorten: contained.
+    let plain = MemfdOptions::new().create("plain")?;
+    plain.set_len(LEN as u64)?;
+    let map = MmapOptions::new().contained().map_raw(&plain)?;
+    // Memory that it cannot: sealed.
+    let sealed = MemfdOptions::new().create("sealed")?;
+    sealed.set_len(LEN as u64)?;
+    let mailbox = MmapOptions::new().map_raw_sealed(&sealed)?;
+    write_record(mailbox.shared(), b"written by owner")?;
+    hand_over(&socket, &plain)?;
+    hand_over(&socket, &sealed)?;
+
+    wait_for(&mut socket)?;
+    println!("1. The peer wrote: {}", text_of(&map)?);
+    answer(&mut socket)?;
+
+    wait_for(&mut socket)?;
+    println!("2. The peer made the file in memory shorter.");
+    match text_of(&map) {
+        Err(error) => println!("   Reading it is an error, not the end: {error}"),
+        Ok(text) => println!("   Nothing was lost: {text}"),
+    }
+    println!(
+        "   lost from byte {:?} on; flush: {:?}",
+        map.lost(),
+        map.flush()
+    );
+    answer(&mut socket)?;
+
+    wait_for(&mut socket)?;
+    println!(
+        "3. The peer tried the same with the sealed one: the length is {}.",
+        sealed.metadata()?.len()
+    );
+    println!("   A record in it: {}", read_record(mailbox.shared())?);
+    answer(&mut socket)?;
+
+    // It dies now. Nobody answers any more.
+    let mut end = [0];
+    let end = socket.read(&mut end);
+    let mut status = 0;
+    // SAFETY: our child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    let status = ExitStatus::from_raw(status);
+    println!(
+        "4. The peer is gone ({:?} from its socket): {status}",
+        end.ok()
+    );
+    println!(
+        "   A record in the sealed memory: {}",
+        read_record(mailbox.shared())?
+    );
+    let scribbled = mailbox.shared().load::<u32>(RECORD + RECORD_LEN)?;
+    println!("   What it scribbled is data, and is checked as such: {scribbled:#x}");
+
+    // And on it goes: the memory is this process's again.
+    write_record(mailbox.shared(), b"owner goes on ok")?;
+    println!("5. {}", read_record(mailbox.shared())?);
+    Ok(())
+}
+
+/// Does its worst.
+fn peer(mut socket: UnixStream) -> io::Result<()> {
+    let plain = File::from(receive(&socket)?);
+    let sealed = File::from(receive(&socket)?);
+    let map = MmapOptions::new().map_raw(&plain)?;
+    map.shared().write(100, b"hello from the peer")?;
+    answer(&mut socket)?;
+    wait_for(&mut socket)?;
+
+    plain.set_len(0)?;
+    answer(&mut socket)?;
+    wait_for(&mut socket)?;
+
+    if let Err(error) = sealed.set_len(0) {
+        println!("   (the peer: {error})");
+    }
+    answer(&mut socket)?;
+    wait_for(&mut socket)?;
+
+    let mailbox = MmapOptions::new().map_raw(&sealed)?;
+    let view = mailbox.shared();
+    view.fill(RECORD + RECORD_LEN, 4, 0xdb)?;
+    // A write that never ends.
+    let number: u32 = view.load(0)?;
+    view.store(0, number.wrapping_add(1))?;
+    view.write(RECORD, b"half a reco")?;
+    // SAFETY: a signal to this process.
+    unsafe { libc::raise(libc::SIGKILL) };
+    Ok(())
+}
+
+/// The peer's words: copied once, and then looked at.
+fn text_of(map: &MmapRaw) -> io::Result<String> {
+    let bytes = map.try_with(|map| {
+        let mut bytes = [0; 19];
+        map.shared().read(100, &mut bytes).map(|()| bytes)
+    })??;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn write_record(view: Shared<'_>, record: &[u8; RECORD_LEN]) -> Result<(), Error> {
+    // From an even number, whatever the peer left.
+    let number = view.load::<u32>(0)? & !1;
+    view.store(0, number.wrapping_add(1))?;
+    fence(Ordering::Release);
+    view.write(RECORD, record)?;
+    view.store_release(0, number.wrapping_add(2))
+}
+
+/// A consistent copy of the record, or why there is none. A peer is not waited for: it may have died.
+fn read_record(view: Shared<'_>) -> Result<String, Error> {
+    let mut record = [0; RECORD_LEN];
+    for _ in 0..1000 {
+        let before: u32 = view.load_acquire(0)?;
+        view.read(RECORD, &mut record)?;
+        fence(Ordering::Acquire);
+        if before.is_multiple_of(2) && view.load::<u32>(0)? == before {
+            return Ok(String::from_utf8_lossy(&record).into_owned());
+        }
+    }
+    Ok("none: a write has not come to its end".to_owned())
+}
+
+fn answer(socket: &mut UnixStream) -> io::Result<()> {
+    io::stdout().flush()?;
+    socket.write_all(&[1])
+}
+
+fn wait_for(socket: &mut UnixStream) -> io::Result<()> {
+    socket.read_exact(&mut [0])
+}
+
+fn hand_over(socket: &UnixStream, file: &File) -> io::Result<()> {
+    let descriptors = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(
+        socket,
+        &[IoSlice::new(&[0])],
+        &mut control,
+        SendFlags::empty(),
+    )?;
+    Ok(())
+}
+
+fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut bytes = [IoSliceMut::new(&mut byte)];
+    recvmsg(socket, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message
+            && let Some(descriptor) = descriptors.next()
+        {
+            return Ok(descriptor);
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "no descriptor came",
+    ))
+}

@@ -1,0 +1,191 @@
+//! The handler for SIGBUS, and what it does with a fault that is not ours.
+//!
+//! # Safety
+//!
+//! The handler runs between any two instructions of any thread. It uses atomics, `rawmap_core::fault::contain`,
+//! sigaction(2), raise(3) and the handler that was there before, and all but the last are safe there.
+
+#![allow(
+    unsafe_code,
+    reason = "sigaction(2), and a call of the previous handler"
+)]
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem;
+use std::ptr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+use libc::{sigaction as Action, siginfo_t};
+use rawmap_core::fault::contain;
+
+/// What was there before us, for the handler to read: set before it is installed, and changed by it to
+/// `SIG_DFL` only.
+static PREVIOUS: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+static PREVIOUS_FLAGS: AtomicI32 = AtomicI32::new(0);
+
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handler for SIGBUS that contains the faults of [contained](crate::MmapOptions::contained) maps,
+/// once; later calls do nothing.
+///
+/// Any other SIGBUS goes to the action that was there before, as if this handler were not: a handler is called, with its
+/// own signal mask; where there was none, the process dies of SIGBUS. A handler that
+/// is installed later has to call the one that it found, or contained maps are not contained any more.
+///
+/// The constructors of contained maps call this: it is for programs that install handlers of their own and want
+/// to say in which order. The handler runs on the thread's alternate stack, if it has one.
+///
+/// # Errors
+///
+/// - What the kernel refuses; nothing is known that it does.
+///
+/// # Examples
+///
+/// ```
+/// rawmap::fault::install()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # References
+///
+/// - [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)
+pub fn install() -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // Acquire: whoever sees it sees the handler in place.
+    if INSTALLED.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let _one = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(|lock| lock.into_inner());
+    if INSTALLED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let before = action(None)?;
+    PREVIOUS.store(before.sa_sigaction, Ordering::Relaxed);
+    PREVIOUS_FLAGS.store(before.sa_flags, Ordering::Relaxed);
+    action(Some(&ours(&before)))?;
+    INSTALLED.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// sigaction(2) for SIGBUS: gives the action that was there, after putting another in its place if there is
+/// one.
+fn action(new: Option<&Action>) -> io::Result<Action> {
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    let mut old = mem::MaybeUninit::<Action>::zeroed();
+    // SAFETY: both are null or of the right type, and our handler is one for `SA_SIGINFO`.
+    if unsafe { libc::sigaction(libc::SIGBUS, new, old.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeros are a value, and the call has written the action over them.
+    Ok(unsafe { old.assume_init() })
+}
+
+/// Our action, with the mask of the one before: its handler runs inside ours.
+fn ours(before: &Action) -> Action {
+    let kept = libc::SA_RESTART | libc::SA_NODEFER;
+    let mut action = *before;
+    action.sa_sigaction = address(on_sigbus);
+    action.sa_flags = before.sa_flags & kept | libc::SA_SIGINFO | libc::SA_ONSTACK;
+    action
+}
+
+/// A handler for `SA_SIGINFO`.
+type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+
+#[allow(
+    clippy::as_conversions,
+    reason = "the kernel takes handlers as addresses"
+)]
+fn address(handler: Handler) -> usize {
+    handler as usize
+}
+
+extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel gives a handler for `SA_SIGINFO` what it says.
+    let what: &siginfo_t = unsafe { &*info };
+    let code = what.si_code;
+    if matches!(code, libc::BUS_ADRERR | libc::BUS_MCEERR_AR) {
+        // SAFETY: these codes have an address.
+        let address = unsafe { what.si_addr() };
+        if keeping_errno(|| contain(address.addr())) {
+            return;
+        }
+    }
+    pass_on(code, signal, info, context);
+}
+
+/// Where rustix uses libc, a call can change what the interrupted code has in errno.
+fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
+    #[cfg(not(target_os = "android"))]
+    // SAFETY: gives the thread's own errno, on any thread and in a handler.
+    let errno = unsafe { libc::__errno_location() };
+    #[cfg(target_os = "android")]
+    // SAFETY: as above.
+    let errno = unsafe { libc::__errno() };
+    // SAFETY: this thread's own.
+    let before = unsafe { *errno };
+    let result = body();
+    // SAFETY: as above.
+    unsafe { *errno = before };
+    result
+}
+
+/// What would have happened without us.
+fn pass_on(code: c_int, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    /// `BUS_ADRALN` to `BUS_MCEERR_AR`: the instruction runs again when the handler returns.
+    const FAULTS: std::ops::RangeInclusive<c_int> = 1..=libc::BUS_MCEERR_AR;
+    let again = FAULTS.contains(&code);
+    let previous = PREVIOUS.load(Ordering::Relaxed);
+    if previous == libc::SIG_IGN && !again {
+        return;
+    }
+    if [libc::SIG_DFL, libc::SIG_IGN].contains(&previous) {
+        // A fault cannot be ignored: the kernel kills for it all the same.
+        keeping_errno(set_default);
+        if !again {
+            // SAFETY: it comes when this handler returns.
+            unsafe { libc::raise(signal) };
+        }
+        return;
+    }
+    let flags = PREVIOUS_FLAGS.load(Ordering::Relaxed);
+    if flags & libc::SA_RESETHAND != 0 {
+        PREVIOUS.store(libc::SIG_DFL, Ordering::Relaxed);
+    }
+    let handler: *const () = ptr::with_exposed_provenance(previous);
+    if flags & libc::SA_SIGINFO == 0 {
+        // SAFETY: sigaction(2) gave it as a handler, and it is neither default nor ignore.
+        let handler = unsafe { mem::transmute::<*const (), extern "C" fn(c_int)>(handler) };
+        handler(signal);
+    } else {
+        // SAFETY: as above, with `SA_SIGINFO`.
+        let handler = unsafe { mem::transmute::<*const (), Handler>(handler) };
+        handler(signal, info, context);
+    }
+    keeping_errno(stay);
+}
+
+fn set_default() {
+    let Ok(mut action_now) = action(None) else {
+        return;
+    };
+    action_now.sa_sigaction = libc::SIG_DFL;
+    // It fails on bad arguments only.
+    drop(action(Some(&action_now)));
+}
+
+/// The previous handler may have put the default in our place, as that of Rust's own runtime does to die of
+/// the next fault. It gets that; and contained maps stay contained.
+fn stay() {
+    let Ok(now) = action(None) else {
+        return;
+    };
+    if [libc::SIG_DFL, libc::SIG_IGN].contains(&now.sa_sigaction) {
+        PREVIOUS.store(now.sa_sigaction, Ordering::Relaxed);
+        drop(action(Some(&ours(&now))));
+    }
+}

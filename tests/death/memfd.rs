@@ -1,0 +1,148 @@
+//! Files in memory, seals, and a peer that does its worst.
+
+use std::fs::File;
+
+use rawmap::memfd::{MemfdOptions, Seals, add_seals, seals};
+use rawmap::{Error, MmapOptions};
+use rawmap_core::memfd::is_immutable;
+use rawmap_tests::disk::SmallDisk;
+use rawmap_tests::skip;
+
+use crate::{in_file, load, page, pages, store, survives};
+
+fn memfd(pages: usize) -> File {
+    let file = MemfdOptions::new().create("rawmap-test").unwrap();
+    file.set_len((pages * page()) as u64).unwrap();
+    file
+}
+
+#[test]
+fn seals_are_added_and_read() {
+    let file = memfd(1);
+    let all = [Seals::SHRINK, Seals::GROW, Seals::WRITE, Seals::SEAL];
+    let mut sum = Seals::none();
+    for seal in all {
+        assert!(!seals(&file).unwrap().contains(seal));
+        add_seals(&file, seal).unwrap();
+        sum = sum | seal;
+        assert!(seals(&file).unwrap().contains(sum));
+    }
+    assert!(is_immutable(&file));
+    let more = add_seals(&file, Seals::FUTURE_WRITE).unwrap_err();
+    assert_eq!(more.raw_os_error(), Some(libc::EPERM));
+    // Closed on exec.
+    // SAFETY: asks for flags.
+    let flags = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_GETFD) };
+    assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    // Not a file in memory.
+    let error = seals(&pages(1)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    // A name that is too long, and one that is none.
+    assert!(MemfdOptions::new().create(&"n".repeat(250)).is_err());
+    assert!(MemfdOptions::new().create("a\0b").is_err());
+    assert!(MemfdOptions::new().create("").is_ok());
+    // No machine has huge pages of 2^63 bytes.
+    assert!(MemfdOptions::new().huge(Some(63)).create("huge").is_err());
+}
+
+#[test]
+fn writing_is_sealed_when_nobody_maps_it_for_writing() {
+    let file = memfd(1);
+    let map = MmapOptions::new().map_raw(&file).unwrap();
+    let busy = add_seals(&file, Seals::WRITE).unwrap_err();
+    assert_eq!(busy.raw_os_error(), Some(libc::EBUSY));
+    drop(map);
+    add_seals(&file, Seals::WRITE | Seals::SHRINK).unwrap();
+    let map = MmapOptions::new().map_if_safe(&file).unwrap();
+    assert_eq!(map.len(), page());
+    assert!(MmapOptions::new().map_raw(&file).is_err());
+}
+
+fn refused(result: std::io::Result<rawmap::MmapRaw>) -> Error {
+    let error = result.unwrap_err();
+    let inner = error.get_ref().expect("one of ours");
+    if let Some(error) = inner.downcast_ref() {
+        return *error;
+    }
+    *inner.source().unwrap().downcast_ref().unwrap()
+}
+
+#[test]
+fn a_peer_cannot_shorten_a_sealed_map() {
+    survives("memfd::a_peer_cannot_shorten_a_sealed_map", || {
+        let (file, page) = (memfd(3), page());
+        // The seal is added.
+        let map = MmapOptions::new().map_raw_sealed(&file).unwrap();
+        assert!(seals(&file).unwrap().contains(Seals::SHRINK));
+        let peer = file.try_clone().unwrap();
+        let error = peer.set_len(0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        // It may write, and punch holes: bytes change, and nothing else.
+        store(&map, 2 * page, 9);
+        assert_eq!(in_file(&peer, 2 * page), 9);
+        let theirs = MmapOptions::new().map_raw(&peer).unwrap();
+        // SAFETY: no references.
+        unsafe { theirs.unchecked_advise(rawmap::UncheckedAdvice::Remove) }.unwrap();
+        if rawmap_tests::emulator().is_none() {
+            assert_eq!(load(&map, 2 * page), 0);
+        }
+        drop((theirs, peer));
+        store(&map, 2 * page, 10);
+        assert_eq!(load(&map, 2 * page), 10);
+        map.flush().unwrap();
+        // The seal that is there is enough, also where no more can be added.
+        add_seals(&file, Seals::SEAL).unwrap();
+        MmapOptions::new().map_raw_sealed(&file).unwrap();
+    });
+}
+
+#[test]
+fn a_sealed_map_is_of_no_disk_that_could_fill_up() {
+    const NAME: &str = "memfd::a_sealed_map_is_of_no_disk_that_could_fill_up";
+    let disk = match SmallDisk::of(1 << 20) {
+        Ok(disk) => disk,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    disk.fill();
+    let file = memfd(1000);
+    let map = MmapOptions::new().map_raw_sealed(&file).unwrap();
+    for number in 0..1000 {
+        store(&map, number * page(), 1);
+    }
+    map.flush().unwrap();
+}
+
+#[test]
+fn what_cannot_be_sealed_is_refused() {
+    let page = page();
+    let file = memfd(1);
+    add_seals(&file, Seals::SEAL).unwrap();
+    let options = MmapOptions::new();
+    assert!(matches!(
+        refused(options.map_raw_sealed(&file)),
+        Error::Mutable(_)
+    ));
+    assert!(matches!(
+        refused(options.map_raw_sealed(&pages(1))),
+        Error::Mutable(_)
+    ));
+    // Past the end there is nothing that the seal could keep.
+    let file = memfd(1);
+    let mut options = MmapOptions::new();
+    options.len(page + 1);
+    let limit = page as u64;
+    let error = refused(options.map_raw_sealed(&file));
+    assert_eq!(
+        error,
+        Error::OutOfRange {
+            offset: 0,
+            len: limit + 1,
+            limit
+        }
+    );
+    options.len(1).offset(limit);
+    assert!(options.map_raw_sealed(&file).is_err());
+    options.len(page - 5).offset(5);
+    assert_eq!(options.map_raw_sealed(&file).unwrap().len(), page - 5);
+    assert!(MmapOptions::new().map_raw_sealed(-1).is_err());
+}
