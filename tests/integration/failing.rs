@@ -345,6 +345,7 @@ fn a_retry_changes_no_byte_beside_other_writers() {
         .map_raw(&crate::file_of(pages * 4096))
         .unwrap();
     let stop = AtomicBool::new(false);
+    let started = AtomicBool::new(false);
     let word = |page: u64| {
         // The word that the retry uses: the first of each page.
         let address = map.as_mut_ptr().wrapping_add(page as usize * 4096).cast();
@@ -359,9 +360,14 @@ fn a_retry_changes_no_byte_beside_other_writers() {
                     word(page).fetch_add(1, Ordering::Relaxed);
                 }
                 added += 1;
+                started.store(true, Ordering::Relaxed);
             }
             added
         });
+        // On a busy machine its turn may come late.
+        while !started.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
         for _ in 0..50 {
             map.retry_flush().unwrap();
         }

@@ -60,10 +60,13 @@ fn write_back_starts() {
     if let Some(reason) = cannot_count() {
         return skip("writeback::write_back_starts", reason);
     }
-    // The control: nothing starts. Unless the kernel's own time has just come, which is seldom.
-    let (file, map) = dirty_map(false);
-    map.flush_async().unwrap();
-    let nothing_started = left(&file, Duration::from_millis(500)) > 0;
+    // The control: nothing starts. Unless the kernel's own time has just come, which is seldom, and less so on
+    // a slow machine: it gets three chances.
+    let nothing_started = (0..3).any(|_| {
+        let (file, map) = dirty_map(false);
+        map.flush_async().unwrap();
+        left(&file, Duration::from_millis(500)) > 0
+    });
     let (file, map) = dirty_map(true);
     map.flush_async().unwrap();
     assert_eq!(
@@ -350,9 +353,11 @@ fn writes_go_on_while_a_commit_waits() {
         });
         return;
     }
-    // Microseconds; much more than the writes take.
+    // Microseconds; much more than the writes take. On a busy machine they may take as long: then once more.
     let delay = if is_slow() { 20_000_000 } else { 3_000_000 };
-    match traced(NAME, "msync", Some(&format!("msync:delay_enter={delay}"))) {
+    let held_up = |delay: u32| traced(NAME, "msync", Some(&format!("msync:delay_enter={delay}")));
+    let done = std::panic::catch_unwind(|| held_up(delay)).unwrap_or_else(|_| held_up(4 * delay));
+    match done {
         Ok(log) => assert_eq!(log.matches("msync(").count(), 2, "{log}"),
         Err(reason) => skip(NAME, &reason),
     }
