@@ -5,7 +5,7 @@
 //! [`MmapOptions::contained`](crate::MmapOptions::contained) has a place in a fixed table, and a program whose
 //! handler calls [`contain`] survives: the one page is replaced by zeros, the map is marked as lost from there
 //! on, and the access completes. [`MmapRaw::lost`](crate::MmapRaw::lost) tells, and every flush of the map fails
-//! with [`Error::Lost`](crate::Error::Lost) until the loss is acknowledged.
+//! with [`Error::Lost`] until the loss is acknowledged.
 //!
 //! Programs with std call `rawmap::fault::install`. Firmware installs a handler of its own for SIGBUS, with
 //! `SA_SIGINFO`; `targets/freestanding/src/bin/contain.rs` is one that does, without libc.

@@ -36,7 +36,7 @@ impl MmapRaw {
     ///   [`retry_flush`](Self::retry_flush) succeeds.
     /// - [`Error::Lost`]: a contained map lost bytes to SIGBUS, and that was not acknowledged, or they are of this
     ///   range; or the file no longer reaches to the end of it. A range that never lay in the file is such a
-    ///   range, too. See [`MmapOptions::contained`](crate::MmapOptions::contained).
+    ///   range, too. See the feature `fault`, `MmapOptions::contained`.
     ///
     /// The kernel reports a failure once for each open file, not for each map or thread. Where several maps
     /// are of one open file, or threads flush a map at the same time, one of them gets the error and the others

@@ -189,8 +189,8 @@ mod arch {
             left = left.wrapping_sub(whole);
         }
         while left >= BLOCK {
-            for i in 0..8 {
-                let at = i * WORD;
+            for i in 0..8usize {
+                let at = WORD.wrapping_mul(i);
                 // SAFETY: inside the block, on the shared side at a multiple of a word.
                 unsafe { word::<OUT>(to.wrapping_add(at), from.wrapping_add(at), together) };
             }
