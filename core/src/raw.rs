@@ -348,7 +348,7 @@ impl Drop for MmapRaw {
     fn drop(&mut self) {
         let (mut base, mut mapped) = self.all_pages();
         if !self.extras.are_none() {
-            let guard = self.give_up_extras();
+            let guard = self.extras.give_up(self.page);
             // The guards were mapped with the others: nothing wraps.
             base = base.wrapping_byte_sub(guard);
             mapped = mapped.wrapping_add(guard).wrapping_add(guard);

@@ -66,6 +66,10 @@ impl MmapOptions {
         flags: MapFlags,
         prot: ProtFlags,
     ) -> Result<MmapRaw, Error> {
+        #[cfg(feature = "fault")]
+        if self.contained {
+            return self.map_contained(file, len, flags, prot);
+        }
         let shared_write = flags.contains(MapFlags::SHARED) && prot.contains(ProtFlags::WRITE);
         let scattered = self.scattered && shared_write;
         if let (Some(file), true) = (file, scattered) {
@@ -77,17 +81,38 @@ impl MmapOptions {
             len,
             prot,
             flags: flags.union(self.common_flags()),
-            page: self.page_of(file)?,
+            page: self.page()?,
             supplied: self.page_size.is_some(),
         })?;
-        #[cfg(feature = "fault")]
-        if self.contained {
-            raw.contain()?;
-        }
         if scattered {
             raw.advise(Advice::Random)?;
         }
         // Last: if anything else fails, no descriptor is closed, and with it no lock dropped.
+        if let (Some(file), true) = (file, self.keep_file) {
+            raw.keep(file)?;
+        }
+        Ok(raw)
+    }
+
+    /// Out of line: other maps pay one check for it.
+    #[cfg(feature = "fault")]
+    #[cold]
+    #[inline(never)]
+    fn map_contained(
+        &self,
+        file: Option<BorrowedFd<'_>>,
+        len: usize,
+        flags: MapFlags,
+        prot: ProtFlags,
+    ) -> Result<MmapRaw, Error> {
+        let mut plain = self.clone();
+        plain.contained = false;
+        plain.keep_file = false;
+        // Where a page may have to be replaced, its size has to be the right one.
+        plain.page_size = self.page_size.or(file.and_then(sys::huge_page_of));
+        let mut raw = plain.map_request(file, len, flags, prot)?;
+        raw.contain()?;
+        // Last, as above.
         if let (Some(file), true) = (file, self.keep_file) {
             raw.keep(file)?;
         }
@@ -104,19 +129,6 @@ impl MmapOptions {
             }),
             Some(page) => Ok(page),
         }
-    }
-
-    /// The page size of a map of this file. Where a page may have to be replaced, it has to be the right one.
-    #[inline(always)]
-    fn page_of(&self, file: Option<BorrowedFd<'_>>) -> Result<PageSize, Error> {
-        #[cfg(feature = "fault")]
-        if let (Some(file), true, None) = (file, self.contained, self.page_size) {
-            if let Some(page) = sys::huge_page_of(file) {
-                return Ok(page);
-            }
-        }
-        let _ = file;
-        self.page()
     }
 
     #[inline(always)]

@@ -24,7 +24,7 @@ const MOST: usize = isize::MAX.cast_unsigned();
 const NO_FILE_KEPT: RawFd = -1;
 
 /// A descriptor, a place in the table of contained maps, guard pages.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Extras {
     // Not an `Option<OwnedFd>`: see `MmapRaw::ptr`.
     kept: RawFd,
@@ -78,6 +78,23 @@ impl Extras {
         self.any = true;
     }
 
+    /// Before a map with extras is unmapped: gives them up, and gives the bytes of each guard. By value: the address of
+    /// a map that is passed on costs those without extras that they are in memory.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn give_up(self, page: PageSize) -> usize {
+        // First: an address of these pages may be another map's as soon as they are unmapped.
+        #[cfg(feature = "fault")]
+        if let Some(place) = self.place() {
+            place.give();
+        }
+        if self.keep_file() {
+            // SAFETY: the map's own descriptor, and the map ends here. Its pages do not need it.
+            drop(unsafe { OwnedFd::from_raw_fd(self.kept) });
+        }
+        if self.guarded { page.get() } else { 0 }
+    }
+
     #[cfg(feature = "fault")]
     pub(super) fn place(&self) -> Option<Place> {
         (self.place != Place::NONE).then_some(self.place)
@@ -124,25 +141,5 @@ impl MmapRaw {
             let _ = map.prefault_write(0, len);
         }
         Ok(map)
-    }
-
-    /// Before a map with extras is unmapped: gives them up, and gives the bytes of each guard.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn give_up_extras(&mut self) -> usize {
-        // First: an address of these pages may be another map's as soon as they are unmapped.
-        #[cfg(feature = "fault")]
-        if let Some(place) = self.extras.place() {
-            place.give();
-        }
-        if self.extras.keep_file() {
-            // SAFETY: the map's own descriptor, and the map ends here. Its pages do not need it.
-            drop(unsafe { OwnedFd::from_raw_fd(self.extras.kept) });
-        }
-        if self.extras.guarded {
-            self.page.get()
-        } else {
-            0
-        }
     }
 }
