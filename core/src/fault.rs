@@ -23,8 +23,9 @@
 //! - A system call that is given a pointer into lost memory: it gets `EFAULT`, and no signal is raised.
 //! - Instructions: a page that was lost is not executable.
 //! - Slices: under a `&[u8]` of `Mmap` the bytes may not change, and a page that is replaced does. The program
-//!   survives, and its caller broke the promise of the constructor. [`Shared`](crate::Shared) is made for such
-//!   memory.
+//!   survives, and a promise of the constructor was broken. [`Shared`](crate::Shared) is made for such memory.
+//! - What one of two threads stores that fault in one page at the same time: the page may be replaced twice.
+//! - A child made by fork(2) where the range is not: after `MADV_DONTFORK`, what it maps there counts as contained.
 //!
 //! # Safety
 //!
@@ -100,8 +101,8 @@ static TABLE: Table<CAPACITY> = Table::new(
 ///
 /// For a signal handler, at any moment: it takes no lock, allocates nothing, looks nothing up and makes one
 /// system call, mmap(2). In a map of huge pages it replaces a whole one. Each lost page may be a VMA of its own, and the
-/// kernel allows 65,530 of them: with every 1024th loss of a map, all pages between those that it lost are
-/// replaced, too.
+/// kernel allows 65,530 of them: with every 1024th loss of a shared map, all pages from the first that it
+/// lost to the last are replaced, too.
 ///
 /// # References
 ///
@@ -123,10 +124,14 @@ pub fn contain(address: usize) -> bool {
     };
     // First: no flush may take the zeros for the file's bytes.
     let before = slot.lose(from, to);
-    match slot.replaced() {
-        Some((first, last)) if before & MANY == MANY => replace(first, last),
-        _ => replace(from, to),
+    let many = before & MANY == MANY && !is_private(pages.kind);
+    if let Some((first, last)) = slot.replaced().filter(|_| many) {
+        slot.lose(first, last);
+        if replace(first, last) {
+            return true;
+        }
     }
+    replace(from, to)
 }
 
 /// The place of one map in the table.
@@ -153,8 +158,9 @@ impl Place {
         len: usize,
         page: PageSize,
         prot: ProtFlags,
+        private: bool,
     ) -> Result<Self, Error> {
-        let kind = pack(page, prot);
+        let kind = pack(page, prot, private);
         let pages = Pages { base, len, kind };
         let place = critical_section::with(|section| TABLE.insert(section, pages));
         match place.map(u16::try_from) {
@@ -169,8 +175,15 @@ impl Place {
         self.change(1, 0, 0);
     }
 
-    pub(crate) fn set(self, base: usize, len: usize, page: PageSize, prot: ProtFlags) {
-        self.change(base, len, pack(page, prot));
+    pub(crate) fn set(
+        self,
+        base: usize,
+        len: usize,
+        page: PageSize,
+        prot: ProtFlags,
+        private: bool,
+    ) {
+        self.change(base, len, pack(page, prot, private));
     }
 
     fn change(self, base: usize, len: usize, kind: u32) {
@@ -208,8 +221,12 @@ impl Place {
 }
 
 /// What the handler has to know of a map, in one word.
-fn pack(page: PageSize, prot: ProtFlags) -> u32 {
-    u32::from(page.bits()) | prot.bits().wrapping_shl(8)
+fn pack(page: PageSize, prot: ProtFlags, private: bool) -> u32 {
+    u32::from(page.bits()) | prot.bits().wrapping_shl(8) | u32::from(private).wrapping_shl(31)
+}
+
+fn is_private(kind: u32) -> bool {
+    kind.wrapping_shr(31) == 1
 }
 
 /// Never executable: zeros are instructions on some architectures.
@@ -236,7 +253,7 @@ mod tests {
         for bits in 12..=30 {
             let page = PageSize::from_bits(bits).unwrap_or(PageSize::KIB_4);
             let all = ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC;
-            let (same, prot) = unpack(pack(page, all));
+            let (same, prot) = unpack(pack(page, all, true));
             assert_eq!(same, page);
             assert_eq!(prot, ProtFlags::READ | ProtFlags::WRITE);
         }

@@ -194,11 +194,15 @@ macro_rules! common {
             /// Acknowledges a loss, and makes all of a contained map the file's again. See
             /// [`MmapRaw::recover`].
             ///
+            /// # Safety
+            ///
+            /// - The file is the one that is mapped.
+            ///
             /// # Errors
             ///
             /// - [`Error::NoFile`] and [`Error::Sys`]: see [`MmapRaw::recover`].
             #[cfg(feature = "fault")]
-            pub fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+            pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
                 self.raw.recover(file)
             }
 
@@ -216,7 +220,9 @@ macro_rules! common {
             /// - The protection is what the type's slices need.
             #[inline]
             pub(crate) const unsafe fn from_raw(raw: MmapRaw) -> Self {
-                Self { raw }
+                Self {
+                    raw: raw.lend(true),
+                }
             }
         }
 
@@ -241,7 +247,7 @@ macro_rules! common {
         impl From<$map> for MmapRaw {
             #[inline]
             fn from(map: $map) -> Self {
-                map.raw
+                map.raw.lend(false)
             }
         }
 

@@ -217,6 +217,8 @@ impl MmapOptions {
     /// [`Error::Full`], and nothing is mapped. The program has a handler for SIGBUS that calls
     /// [`fault::contain`](crate::fault::contain): core installs none.
     ///
+    /// [`map_if_safe`](Self::map_if_safe) ignores this: its slices may not change.
+    ///
     /// [`lost`](MmapRaw::lost) tells of a loss, and flushes fail with [`Error::Lost`]; each flush makes two more
     /// system calls. An access costs nothing. Whoever forks while another thread makes or drops a contained map
     /// may find the critical section taken for ever in the child, as with any lock.
@@ -346,7 +348,15 @@ impl MmapOptions {
         let len = self.len_for(file)?;
         memfd::check_immutable(file)?;
         memfd::check_within(file, self.offset, len)?;
-        let raw = self.map_request(Some(file), len, MapFlags::SHARED, READ)?;
+        // Nobody takes its pages away, and zeros may not come in the place of one that cannot be read.
+        #[cfg(feature = "fault")]
+        let plain = Self {
+            contained: false,
+            ..self.clone()
+        };
+        #[cfg(not(feature = "fault"))]
+        let plain = self;
+        let raw = plain.map_request(Some(file), len, MapFlags::SHARED, READ)?;
         // SAFETY: readable; the checks above rule out a change and an access past the end.
         Ok(unsafe { Mmap::from_raw(raw) })
     }

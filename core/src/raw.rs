@@ -226,7 +226,11 @@ impl MmapRaw {
             }
         }
         if result.is_ok() {
-            self.set_access(Access::of(prot.bits()).private(self.is_private()));
+            self.set_access(
+                Access::of(prot.bits())
+                    .like(self.access)
+                    .holes(prot.is_empty()),
+            );
         }
         result
     }
@@ -254,9 +258,17 @@ impl MmapRaw {
         len: usize,
     ) -> Result<(), Error> {
         let flags = protection.flags();
-        self.mprotect(Span::new(offset, len, self.len)?, flags)?;
-        // The most that any page allows: a page that takes the place of a lost one must take the access.
-        self.set_access(self.access.or(Access::of(flags.bits())));
+        let span = Span::new(offset, len, self.len)?;
+        self.mprotect(span, flags)?;
+        if !span.is_empty() {
+            // The most that any page allows: a page that takes the place of a lost one must take the access.
+            let most = self.access.or(Access::of(flags.bits()));
+            self.set_access(if flags.is_empty() {
+                most.holes(true)
+            } else {
+                most
+            });
+        }
         Ok(())
     }
 
@@ -322,9 +334,25 @@ impl MmapRaw {
         self.access.0 & 8 != 0
     }
 
+    /// What a view may do.
     #[inline]
     pub(crate) const fn access(&self) -> Access {
-        self.access
+        if self.access.0 & Access::LENT == 0 {
+            self.access
+        } else {
+            Access(self.access.0 & !Access::WRITE.0)
+        }
+    }
+
+    /// For the types that hand out slices: as long as one may live, views only read.
+    #[inline]
+    pub(crate) const fn lend(mut self, lent: bool) -> Self {
+        self.access.0 = if lent {
+            self.access.0 | Access::LENT
+        } else {
+            self.access.0 & !Access::LENT
+        };
+        self
     }
 
     /// Distance in bytes from the start of the first page to the first byte.
@@ -400,8 +428,31 @@ impl Access {
         if private { Self(self.0 | 8) } else { self }
     }
 
+    /// The map is lent as slices: others may not write to it.
+    const LENT: u8 = 16;
+    /// Pages that cannot be read, by `Protection::None`.
+    const HOLES: u8 = 32;
+
+    /// With what `other` says beside the protection, but for holes.
+    const fn like(self, other: Self) -> Self {
+        Self(self.0 | other.0 & (8 | Self::LENT))
+    }
+
+    const fn holes(self, holes: bool) -> Self {
+        if holes {
+            Self(self.0 | Self::HOLES)
+        } else {
+            self
+        }
+    }
+
     const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    #[cfg(feature = "fault")]
+    const fn has_holes(self) -> bool {
+        self.0 & Self::HOLES != 0
     }
 
     #[cfg(feature = "fault")]

@@ -35,7 +35,11 @@ use crate::{Error, Span};
 ///
 /// Where parts of a map were protected by [`protect_range`](MmapRaw::protect_range), an access there that
 /// is not allowed raises SIGSEGV, as through a pointer. Threads of one program that access the same byte with different
-/// widths at the same time get what the hardware gives: each access whole, in some order.
+/// widths at the same time get what the hardware gives: each access whole, in some order. Rust's own rules for atomics
+/// leave that open.
+///
+/// A view of a map that is lent as slices, by `as_raw` of `Mmap` or `MmapMut`, only reads:
+/// [`Error::Protected`].
 ///
 /// # Examples
 ///

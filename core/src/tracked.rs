@@ -233,12 +233,18 @@ impl<const N: usize> Tracked<N> {
     /// Acknowledges a loss of a contained map, and makes all of it the file's again; see [`MmapRaw::recover`]. What is
     /// pending stays pending: write the bytes that were lost again.
     ///
+    /// # Safety
+    ///
+    /// - The file is the one that is mapped.
+    ///
     /// # Errors
     ///
     /// - As for [`MmapRaw::recover`].
     #[cfg(feature = "fault")]
-    pub fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
-        self.map.recover(file)
+    #[allow(unsafe_code, reason = "passes the duty on")]
+    pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+        // SAFETY: the caller's duty, passed on.
+        unsafe { self.map.recover(file) }
     }
 
     /// Gives the map, for the calls that only [`MmapRaw`] has, and for reading.

@@ -73,13 +73,20 @@ impl<const N: usize> Tracked<N> {
     /// Acknowledges a loss of a contained map, and makes all of it the file's again. What is pending stays pending.
     /// See [`rawmap_core::Tracked::recover`].
     ///
+    /// # Safety
+    ///
+    /// - The file is the one that is mapped.
+    ///
     /// # Errors
     ///
     /// - As for [`MmapMut::recover`].
     #[cfg(feature = "fault")]
-    pub fn recover<T: MmapAsRawDesc>(&mut self, file: T) -> io::Result<()> {
+    #[allow(unsafe_code, reason = "passes the duty on")]
+    pub unsafe fn recover<T: MmapAsRawDesc>(&mut self, file: T) -> io::Result<()> {
         let file = file.as_raw_desc();
-        Ok(self.0.recover(file.borrow()?)?)
+        // SAFETY: the caller's duty, passed on.
+        unsafe { self.0.recover(file.borrow()?)? };
+        Ok(())
     }
 
     /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that

@@ -119,7 +119,8 @@ fn commit_tells_a_loss() {
         assert_eq!(lost_at(state.commit().map(|_| ())), Some(2 * page as u64));
         assert!(lost_at(state.retry().map(|_| ())).is_some());
         cut(&file, 4);
-        state.recover(&file).unwrap();
+        // SAFETY: the file that is mapped.
+        unsafe { state.recover(&file) }.unwrap();
         state.write(3 * page, b"new").unwrap();
         state.commit().unwrap();
         assert_eq!(in_file(&file, 3 * page), b'n');
@@ -285,7 +286,8 @@ fn private_copies_lose_bytes_too() {
         assert_eq!(map.lost(), Some(page));
         assert_eq!(lost_at(map.flush()), Some(page as u64));
         // What it had is nowhere: there is nothing to map again.
-        assert!(map.recover(&file).is_err());
+        // SAFETY: the file that is mapped.
+        assert!(unsafe { map.recover(&file) }.is_err());
         assert_eq!(map.acknowledge_lost(), Some(page));
     });
 }

@@ -279,3 +279,18 @@ proptest! {
         prop_assert_eq!(all, model);
     }
 }
+
+/// Under a slice nothing may change, however it is asked for.
+#[test]
+fn a_map_that_is_lent_as_slices_is_not_written() {
+    let map = rawmap_core::MmapMut::map_anon(100).unwrap();
+    let view = map.as_raw().shared();
+    assert_eq!(view.store(0, 1u8), Err(Error::Protected));
+    assert_eq!(view.fetch_add(0, 1u8).map(|_| ()), Err(Error::Protected));
+    assert_eq!(view.load::<u8>(0), Ok(0));
+    let map = map.make_read_only().unwrap().make_mut().unwrap();
+    assert_eq!(map.as_raw().shared().write(0, b"x"), Err(Error::Protected));
+    // Given up, it is its owner's.
+    let map = rawmap_core::MmapRaw::from(map);
+    assert_eq!(map.shared().write(0, b"x"), Ok(()));
+}

@@ -160,7 +160,13 @@ impl<const N: usize> Table<N> {
     /// Changes what a place says; nobody accesses the pages meanwhile. With a length of 0 it holds no
     /// address, and is kept.
     pub(crate) fn change(&self, _: CriticalSection<'_>, place: usize, pages: Pages) {
-        if let Some(slot) = self.slot(place) {
+        let Some(slot) = self.slot(place) else { return };
+        let same = slot.base.load(Ordering::Relaxed) == pages.base
+            && slot.len.load(Ordering::Relaxed) == pages.len;
+        if same {
+            // Of the same pages: somebody may access them, through a pointer, and is to find them.
+            slot.kind.store(pages.kind, Ordering::Relaxed);
+        } else {
             slot.write(pages);
         }
     }

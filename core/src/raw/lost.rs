@@ -6,6 +6,9 @@
 
 #![allow(unsafe_code, reason = "maps the own file over pages of the own map")]
 
+#[cfg(feature = "fault")]
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use super::MmapRaw;
 #[cfg(feature = "fault")]
 use super::durable::to_u64;
@@ -14,7 +17,7 @@ use super::pages::unmap;
 #[cfg(feature = "fault")]
 use crate::fault::Place;
 #[cfg(feature = "fault")]
-use crate::sys::{self, AsFd, MapFlags, Touch};
+use crate::sys::{self, AsFd, MapFlags, ProtFlags, Touch};
 use crate::{Error, Span};
 
 impl MmapRaw {
@@ -53,7 +56,8 @@ impl MmapRaw {
     pub(crate) fn contain(&mut self) -> Result<(), Error> {
         let (base, mapped) = self.all_pages();
         let base = base.expose_provenance();
-        let place = Place::take(base, mapped, self.page, self.access.prot())?;
+        let (prot, private) = (self.access.prot(), self.is_private());
+        let place = Place::take(base, mapped, self.page, prot, private)?;
         self.extras.contain(place);
         self.flushing.take_the_long_way();
         Ok(())
@@ -64,7 +68,8 @@ impl MmapRaw {
         if let Some(place) = self.extras.place() {
             let (base, mapped) = self.all_pages();
             let base = base.expose_provenance();
-            place.set(base, mapped, self.page, self.access.prot());
+            let (prot, private) = (self.access.prot(), self.is_private());
+            place.set(base, mapped, self.page, prot, private);
         }
     }
 
@@ -84,7 +89,8 @@ impl MmapRaw {
     fn check_reached(&self, place: Place, span: Span) -> Result<(), Error> {
         // A file loses its end first.
         let [_, last] = span.ends();
-        if !span.is_empty() && self.is_unreachable(last) {
+        // A page that may not be read cannot be asked.
+        if !span.is_empty() && !self.access.has_holes() && self.is_unreachable(last) {
             let offset = to_u64(self.first_unreachable(span));
             return Err(Error::Lost { offset });
         }
@@ -170,7 +176,8 @@ impl MmapRaw {
     ///
     /// Where the file has been extended meanwhile, the pages read as what it has there. What was stored to them
     /// while they were lost is gone. Where the file is still short, the next access is lost again. `file` is
-    /// the one that is mapped, open as it was then. The new pages have no advice and are not locked.
+    /// the one that is mapped, open as it was then. The new pages have no advice, are not
+    /// locked, and allow what any page of the map does, whatever `protect_range` said of them.
     ///
     /// # Errors
     ///
@@ -193,17 +200,26 @@ impl MmapRaw {
             let (base, _) = self.all_pages();
             let len = to.wrapping_sub(from);
             // Elsewhere first: with MAP_FIXED, a refusal could leave a hole.
+            let mut prot = self.access.prot();
+            if prot.contains(ProtFlags::WRITE) {
+                // Of different pages, perhaps: never both.
+                prot.remove(ProtFlags::EXEC);
+            }
             let new = sys::mmap(
                 Some(file.as_fd()),
                 len,
-                self.access.prot(),
+                prot,
                 MapFlags::SHARED,
                 first.wrapping_add(to_u64(from)),
             )?;
+            let start = base.wrapping_byte_add(from);
             // SAFETY: the new map, and as many pages of this one, which `&mut self` keeps others from. What
             // they hold is lost, and those between are the same pages of the file.
-            let moved = unsafe { sys::move_over(new, len, base.wrapping_byte_add(from)) };
+            let moved = unsafe { sys::move_over(new, len, start) };
             if moved.is_err() {
+                // It may have taken the old pages away before it failed.
+                // SAFETY: pages of this map, which are lost.
+                let _ = unsafe { sys::map_zeros_over(start, len, prot) };
                 // SAFETY: the new map, which nobody has seen.
                 unsafe { unmap(new, len) };
             }
@@ -234,6 +250,8 @@ impl MmapRaw {
         unlost()?;
         let before = place.losses();
         let result = body(self);
+        // An access of the closure is not moved behind the question.
+        compiler_fence(Ordering::SeqCst);
         unlost()?;
         if place.losses() != before {
             // Another thread has acknowledged it.

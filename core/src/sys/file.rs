@@ -117,14 +117,10 @@ pub(crate) fn add_seals(file: BorrowedFd<'_>, seals: SealFlags) -> Result<(), Er
 /// The page size of a file on hugetlbfs, which fstatfs(2) knows.
 #[cfg(feature = "fault")]
 pub(crate) fn huge_page_of(file: BorrowedFd<'_>) -> Option<PageSize> {
-    const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
+    const HUGETLBFS_MAGIC: [u8; 4] = 0x9584_58f6u32.to_le_bytes();
     let stat = rustix::fs::fstatfs(file).ok()?;
-    #[allow(
-        clippy::useless_conversion,
-        reason = "of several types, by architecture; the number is above i32"
-    )]
-    let magic = u64::try_from(stat.f_type).unwrap_or(u64::MAX) & 0xffff_ffff;
-    if magic != HUGETLBFS_MAGIC {
+    // Of several widths and signs, by architecture.
+    if !stat.f_type.to_le_bytes().starts_with(&HUGETLBFS_MAGIC) {
         return None;
     }
     PageSize::new(usize::try_from(stat.f_bsize).ok()?).ok()

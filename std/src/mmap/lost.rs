@@ -28,18 +28,6 @@ macro_rules! lost {
                 self.raw().acknowledge_lost()
             }
 
-            /// Acknowledges a loss, and makes all of the map the file's again. `file` is the one that is mapped. See
-            /// [`rawmap_core::MmapRaw::recover`].
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidInput`: the map is of memory, or private.
-            /// - What the kernel refuses.
-            pub fn recover<T: MmapAsRawDesc>(&mut self, file: T) -> io::Result<()> {
-                let file = file.as_raw_desc();
-                Ok(self.0.recover(file.borrow()?)?)
-            }
-
             /// Runs a closure on a contained map, and tells whether the map lost anything while it ran. See
             /// [`rawmap_core::MmapRaw::try_with`].
             ///
@@ -56,3 +44,45 @@ macro_rules! lost {
 lost!(Mmap);
 lost!(MmapMut);
 lost!(MmapRaw);
+
+macro_rules! recover {
+    ($map:ident) => {
+        impl $map {
+            /// Acknowledges a loss, and makes all of the map the file's again. See
+            /// [`rawmap_core::MmapRaw::recover`].
+            ///
+            /// # Safety
+            ///
+            /// - The file is the one that is mapped.
+            ///
+            /// # Errors
+            ///
+            /// - `InvalidInput`: the map is of memory, or private.
+            /// - What the kernel refuses.
+            #[allow(unsafe_code, reason = "passes the duty on")]
+            pub unsafe fn recover<T: MmapAsRawDesc>(&mut self, file: T) -> io::Result<()> {
+                let file = file.as_raw_desc();
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.0.recover(file.borrow()?)? };
+                Ok(())
+            }
+        }
+    };
+}
+
+recover!(Mmap);
+recover!(MmapMut);
+
+impl MmapRaw {
+    /// Acknowledges a loss, and makes all of the map the file's again. `file` is the one that is mapped. See
+    /// [`rawmap_core::MmapRaw::recover`].
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput`: the map is of memory, or private.
+    /// - What the kernel refuses.
+    pub fn recover<T: MmapAsRawDesc>(&mut self, file: T) -> io::Result<()> {
+        let file = file.as_raw_desc();
+        Ok(self.0.recover(file.borrow()?)?)
+    }
+}

@@ -87,23 +87,23 @@ fn set(signal: c_int, handler: usize, flags: usize) -> bool {
         #[cfg(target_arch = "x86_64")]
         asm!(
             "syscall", inlateout("rax") 13isize => result, in("rdi") signal, in("rsi") action,
-            in("rdx") 0, in("r10") 8, lateout("rcx") _, lateout("r11") _, options(nostack)
+            in("rdx") 0usize, in("r10") 8usize, lateout("rcx") _, lateout("r11") _, options(nostack)
         );
         #[cfg(target_arch = "aarch64")]
         asm!(
-            "svc 0", in("x8") 134, inlateout("x0") signal as isize => result, in("x1") action, in("x2") 0,
-            in("x3") 8, options(nostack)
+            "svc 0", in("x8") 134, inlateout("x0") signal as isize => result, in("x1") action, in("x2") 0usize,
+            in("x3") 8usize, options(nostack)
         );
         #[cfg(target_arch = "arm")]
         asm!(
             "mov {saved}, r7", "mov r7, #174", "svc 0", "mov r7, {saved}", saved = out(reg) _,
-            inlateout("r0") signal as isize => result, in("r1") action, in("r2") 0, in("r3") 8,
+            inlateout("r0") signal as isize => result, in("r1") action, in("r2") 0usize, in("r3") 8usize,
             options(nostack)
         );
         #[cfg(target_arch = "riscv64")]
         asm!(
-            "ecall", in("a7") 134, inlateout("a0") signal as isize => result, in("a1") action, in("a2") 0,
-            in("a3") 8, options(nostack)
+            "ecall", in("a7") 134, inlateout("a0") signal as isize => result, in("a1") action, in("a2") 0usize,
+            in("a3") 8usize, options(nostack)
         );
     }
     result == 0
