@@ -11,6 +11,7 @@ pub use rustix::io::Errno;
 /// memmap2 gives. [`Sys`](Self::Sys) becomes its `raw_os_error()`. Of `OutOfRange`, `PastEnd` and
 /// `TooLong` the numbers are in `source()`; the others are what `get_ref()` gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
     /// The kernel refused a call.
@@ -18,6 +19,7 @@ pub enum Error {
         /// The system call.
         call: Call,
         /// Its error number.
+        #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
         errno: Errno,
     },
     /// A range of bytes ends past the map, or past the file where only a whole file is safe.
@@ -53,6 +55,7 @@ pub enum Error {
         /// Length in bytes.
         len: u64,
         /// `ENOSPC` or `EDQUOT`.
+        #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
         errno: Errno,
     },
     /// A load or a store from this offset in the map on would raise SIGBUS: the file is shorter, the
@@ -82,6 +85,27 @@ pub enum Error {
     },
     /// The map's protection does not allow this access: it is read-only, say.
     Protected,
+    /// A range of a flash adapter does not begin and end at multiples of the unit that is read, written or erased.
+    NotInUnits {
+        /// First byte of the range.
+        offset: u64,
+        /// Length of the range in bytes.
+        len: u64,
+        /// The unit in bytes.
+        unit: u32,
+    },
+    /// A cursor is at the end of its map, and nothing more can be written.
+    AtEnd {
+        /// Length of the map in bytes.
+        len: u64,
+    },
+    /// A cursor cannot go there: before the first byte, or past what a position can say.
+    Seek {
+        /// From where, in bytes.
+        from: u64,
+        /// By how many bytes.
+        by: i64,
+    },
     /// Not a page size: not a power of two, too large for this address space, or (where one is
     /// supplied) below 4096.
     PageSize {
@@ -93,6 +117,9 @@ pub enum Error {
     Busy,
     /// The file may still change, so that it is not safe to hand out references to its bytes.
     Mutable(Mutable),
+    /// A device gives no window to its registers.
+    #[cfg(feature = "device")]
+    Device(crate::device::Problem),
 }
 
 // A Result that a register pair or a small stack slot can carry.
@@ -100,6 +127,7 @@ const _: () = assert!(size_of::<Error>() <= 32);
 
 /// Why a file does not count as immutable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Mutable {
     /// A memfd without `F_SEAL_SHRINK`: it can be truncated.
@@ -114,6 +142,7 @@ pub enum Mutable {
 
 /// The system call that an [`Error::Sys`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Call {
@@ -133,6 +162,8 @@ pub enum Call {
     Futex,
     /// fstat(2), for the default length and for `map_if_safe`.
     Fstat,
+    /// getdents64(2), to find devices.
+    Getdents64,
     /// ioctl(2): `BLKGETSIZE64`, for the default length of a block device.
     Ioctl,
     /// madvise(2).
@@ -153,6 +184,14 @@ pub enum Call {
     Msync,
     /// munlock(2).
     Munlock,
+    /// open(2), of device files and of files in sysfs.
+    Open,
+    /// ppoll(2), to wait for an interrupt.
+    Ppoll,
+    /// read(2) or pread(2), of device files and of files in sysfs.
+    Read,
+    /// write(2) or pwrite(2), of device files and of files in sysfs.
+    Write,
 }
 
 impl Call {
@@ -168,6 +207,7 @@ impl Call {
             Self::Ftruncate => "ftruncate",
             Self::Futex => "futex",
             Self::Fstat => "fstat",
+            Self::Getdents64 => "getdents64",
             Self::Ioctl => "ioctl",
             Self::Madvise => "madvise",
             Self::MemfdCreate => "memfd_create",
@@ -178,6 +218,10 @@ impl Call {
             Self::Mremap => "mremap",
             Self::Msync => "msync",
             Self::Munlock => "munlock",
+            Self::Open => "open",
+            Self::Ppoll => "ppoll",
+            Self::Read => "read",
+            Self::Write => "write",
         }
     }
 }
@@ -188,6 +232,8 @@ impl Error {
     pub const fn errno(self) -> Option<Errno> {
         match self {
             Self::Sys { errno, .. } | Self::NoSpace { errno, .. } => Some(errno),
+            #[cfg(feature = "device")]
+            Self::Device(crate::device::Problem::Physical { errno, .. }) => Some(errno),
             _ => None,
         }
     }
@@ -253,8 +299,16 @@ impl fmt::Display for Error {
                 "the word at offset {offset} has an address that is no multiple of {align}"
             ),
             Self::Protected => f.write_str("the protection of the map does not allow this access"),
+            Self::NotInUnits { offset, len, unit } => write!(
+                f,
+                "range of {len} bytes at offset {offset} is not made of units of {unit} bytes"
+            ),
+            Self::AtEnd { len } => write!(f, "the end of the map, of {len} bytes, is reached"),
+            Self::Seek { from, by } => write!(f, "cannot seek by {by} bytes from position {from}"),
             Self::PageSize { value } => write!(f, "{value} bytes is not a usable page size"),
             Self::Mutable(why) => fmt::Display::fmt(&why, f),
+            #[cfg(feature = "device")]
+            Self::Device(problem) => fmt::Display::fmt(&problem, f),
         }
     }
 }
@@ -325,10 +379,15 @@ mod io {
                 | Error::NoFile
                 | Error::Unaligned { .. }
                 | Error::PageSize { .. }
+                | Error::NotInUnits { .. }
+                | Error::Seek { .. }
                 | Error::Mutable(_) => Self::new(io::ErrorKind::InvalidInput, error),
+                Error::AtEnd { .. } => Self::new(io::ErrorKind::WriteZero, error),
                 Error::Protected => Self::new(io::ErrorKind::PermissionDenied, error),
                 Error::Unreachable { .. } | Error::Lost { .. } => Self::other(error),
                 Error::Full { .. } => Self::new(io::ErrorKind::QuotaExceeded, error),
+                #[cfg(feature = "device")]
+                Error::Device(problem) => Self::new(problem.kind(), error),
                 Error::Busy => Self::new(io::ErrorKind::ResourceBusy, error),
             }
         }

@@ -8,9 +8,17 @@ extern crate std;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("rawmap-core maps memory with Linux system calls; this target has none");
 
+#[cfg(any(
+    feature = "std",
+    feature = "embedded-io-v0.7",
+    feature = "embedded-storage-v0.3"
+))]
+pub mod adapter;
 mod advice;
 #[cfg(feature = "critical-section-linux")]
 mod critical;
+#[cfg(feature = "device")]
+pub mod device;
 mod dirty;
 mod error;
 #[cfg(feature = "fault")]

@@ -15,6 +15,8 @@
 )]
 
 mod bare;
+#[cfg(feature = "device")]
+mod device;
 mod file;
 mod touch;
 
@@ -28,6 +30,8 @@ use rustix::mm;
 pub(crate) use self::bare::{SignalMask, signal_mask, thread_id};
 #[cfg(feature = "critical-section")]
 pub(crate) use self::bare::{futex_wait, futex_wake_one};
+#[cfg(feature = "device")]
+pub(crate) use self::device::*;
 pub(crate) use self::file::*;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.

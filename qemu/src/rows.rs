@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Rows {
     pub modules: Vec<String>,
+    pub objects: Vec<String>,
+    pub devices: Vec<String>,
     pub machine: Vec<Machine>,
     pub source: Source,
     pub userland: Vec<Userland>,

@@ -103,6 +103,12 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         None => (Disk::default(), Vec::new(), String::new()),
         Some(filesystem) => test_disk(machine, filesystem, work.path())?,
     };
+    let registers = |kind: &str, what: &[String]| -> Vec<String> {
+        let pairs = what.iter().map(|what| [kind.to_owned(), what.clone()]);
+        pairs.flatten().collect()
+    };
+    devices.extend(registers("-object", &rows.objects));
+    devices.extend(registers("-device", &rows.devices));
     for (tag, path) in &shares {
         let path = escaped(path);
         devices.push("-fsdev".to_owned());

@@ -21,6 +21,15 @@ pub mod fault {
     pub use rawmap_core::fault::{CAPACITY, contain};
 }
 
+/// Maps under the traits of others: [`Cursor`](adapter::Cursor) with those of `std::io` and embedded-io, and `Flash`
+/// with those of embedded-storage.
+pub mod adapter {
+    pub use rawmap_core::adapter::*;
+}
+/// Windows to device registers: UIO, `/dev/mem`, PCI.
+#[cfg(feature = "device")]
+pub use rawmap_core::device;
+
 pub use desc::{MmapAsRawDesc, MmapRawDescriptor};
 pub use mmap::{Mmap, MmapMut, MmapRaw};
 pub use options::{MapIfSafeError, MmapOptions};

@@ -3,7 +3,8 @@
 use std::io;
 use std::ops::Deref;
 
-use rawmap_core::{self as core, Commit, DirtyRanges};
+use rawmap_core::adapter::Backing;
+use rawmap_core::{self as core, Commit, DirtyRanges, Error};
 
 use crate::{MmapAsRawDesc, MmapMut};
 
@@ -207,6 +208,18 @@ impl<const N: usize> AsRef<[u8]> for Tracked<N> {
     #[inline]
     fn as_ref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl<const N: usize> Backing for Tracked<N> {
+    #[inline]
+    fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+        self.0.edit(offset, len)
+    }
+
+    #[inline]
+    fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
+        Backing::commit(&mut self.0, offset, len)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod advise;
 mod compat;
+mod device;
 mod failing;
 mod fixes;
 mod flush;

@@ -84,6 +84,7 @@ fn holds(condition: &str) -> bool {
     match condition {
         "qemu-user" => !native,
         "machine" => machine().is_some(),
+        "no machine" => machine().is_none(),
         "qemu-user before 8" => emulator().is_some_and(|version| version < (8, 0)),
         "no CAP_SYS_ADMIN" => !may_administrate(),
         "Linux before 6.5" => native && kernel() < (6, 5),

@@ -59,7 +59,7 @@ impl MmapOptions {
     }
 
     #[inline(always)]
-    pub(super) fn map_request(
+    pub(crate) fn map_request(
         &self,
         file: Option<BorrowedFd<'_>>,
         len: usize,

@@ -2,6 +2,9 @@
 
 use std::io;
 
+use rawmap_core::Error;
+use rawmap_core::adapter::Backing;
+
 use super::{MmapMut, MmapRaw};
 use crate::MmapAsRawDesc;
 
@@ -95,3 +98,15 @@ macro_rules! durable {
 
 durable!(MmapMut);
 durable!(MmapRaw);
+
+impl Backing for MmapMut {
+    #[inline]
+    fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+        Backing::edit(&mut self.0, offset, len)
+    }
+
+    #[inline]
+    fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
+        Backing::commit(&mut self.0, offset, len)
+    }
+}

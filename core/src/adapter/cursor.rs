@@ -1,0 +1,152 @@
+//! [`Cursor`]: a position in a map. The traits that make a stream of it are in `embedded_io` and `std_io`.
+
+use crate::adapter::Backing;
+use crate::{Error, Span};
+
+/// A map that is read and written from a position on, as a stream.
+///
+/// It has the length of the map, and never grows. Reading at the end gives 0 bytes. A write that reaches the
+/// end writes what fits; at the end it writes nothing: with embedded-io that is [`Error::AtEnd`], with std 0 bytes. A
+/// position past the end is allowed, and reads and writes nothing.
+///
+/// What was written is on the medium when `flush` says `Ok`. Dropping the cursor flushes nothing.
+///
+/// `read` and `BufRead` want a map that dereferences to a slice, `write` a [`Backing`].
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "embedded-io-v0.7")] {
+/// use embedded_io::{Read, Seek, SeekFrom, Write};
+/// use rawmap_core::adapter::Cursor;
+/// use rawmap_core::{MmapMut, Tracked};
+///
+/// let map = Tracked::<4>::new(MmapMut::map_anon(4096)?);
+/// let mut log = Cursor::new(map);
+/// write!(log, "boot {}\n", 7).unwrap();
+/// log.flush()?;
+/// log.seek(SeekFrom::Start(0))?;
+/// let mut word = [0; 4];
+/// log.read_exact(&mut word).unwrap();
+/// assert_eq!(&word, b"boot");
+/// # }
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor<M> {
+    map: M,
+    position: u64,
+}
+
+impl<M> Cursor<M> {
+    /// Starts at the first byte.
+    #[must_use]
+    #[inline]
+    pub const fn new(map: M) -> Self {
+        Self { map, position: 0 }
+    }
+
+    /// Gives the position in bytes.
+    #[must_use]
+    #[inline]
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Sets the position in bytes; any.
+    #[inline]
+    pub const fn set_position(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Gives the map.
+    #[must_use]
+    #[inline]
+    pub const fn get_ref(&self) -> &M {
+        &self.map
+    }
+
+    /// Gives the map, to be changed: after a failed flush, say, for a retry.
+    #[must_use]
+    #[inline]
+    pub const fn get_mut(&mut self) -> &mut M {
+        &mut self.map
+    }
+
+    /// Gives the map back. What was not flushed is not flushed by this.
+    #[must_use]
+    #[inline]
+    pub fn into_inner(self) -> M {
+        self.map
+    }
+
+    /// Goes to `by` bytes from `from`.
+    pub(super) fn go(&mut self, from: u64, by: i64) -> Result<u64, Error> {
+        let position = from
+            .checked_add_signed(by)
+            .ok_or(Error::Seek { from, by })?;
+        self.position = position;
+        Ok(position)
+    }
+
+    pub(super) fn skip(&mut self, len: usize) {
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        self.position = self.position.saturating_add(len);
+    }
+}
+
+impl<M: AsRef<[u8]>> Cursor<M> {
+    pub(super) fn len(&self) -> usize {
+        self.map.as_ref().len()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        u64::try_from(self.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The position as an offset: the end, where it is past that.
+    fn offset(&self) -> usize {
+        usize::try_from(self.position).map_or(self.len(), |offset| offset.min(self.len()))
+    }
+
+    /// What is ahead.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.map.as_ref().get(self.offset()..).unwrap_or(&[])
+    }
+
+    /// Copies as much as there is, and goes past it.
+    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
+        let count = copy(bytes, self.rest());
+        self.skip(count);
+        count
+    }
+}
+
+impl<B: Backing> Cursor<B> {
+    /// Copies as much as fits, and goes past it.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        let count = bytes.len().min(self.rest().len());
+        if count == 0 {
+            return Ok(0);
+        }
+        let offset = self.offset();
+        copy(self.map.edit(offset, count)?, bytes);
+        self.skip(count);
+        Ok(count)
+    }
+
+    /// Waits until all that was written is on the medium.
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
+        let all = Span::whole(self.len());
+        self.map.commit(all.offset(), all.len())
+    }
+}
+
+/// As many as both have.
+fn copy(to: &mut [u8], from: &[u8]) -> usize {
+    let count = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..count), from.get(..count)) {
+        to.copy_from_slice(from);
+    }
+    count
+}

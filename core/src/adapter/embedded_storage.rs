@@ -1,0 +1,339 @@
+//! [`Flash`]: the traits of embedded-storage over a map.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use embedded_storage::nor_flash::{
+    ErrorType, MultiwriteNorFlash, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
+};
+use embedded_storage::{ReadStorage, Storage};
+
+use crate::adapter::Backing;
+use crate::{Error, Span};
+
+impl NorFlashError for Error {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self {
+            Self::OutOfRange { .. } => NorFlashErrorKind::OutOfBounds,
+            Self::NotInUnits { .. } => NorFlashErrorKind::NotAligned,
+            _ => NorFlashErrorKind::Other,
+        }
+    }
+}
+
+/// What a write does to bytes that are not erased: [`Nor`] or [`Overwrite`].
+pub trait Behaviour: sealed::Sealed {}
+
+/// A write can only clear bits, as in NOR flash: the result is the AND of what was there and what is written.
+/// Allows `MultiwriteNorFlash`.
+#[derive(Clone, Copy, Debug)]
+pub struct Nor;
+
+/// A write replaces what was there, as in a file, an EEPROM or FRAM. Allows `Storage`.
+#[derive(Clone, Copy, Debug)]
+pub struct Overwrite;
+
+impl Behaviour for Nor {}
+impl Behaviour for Overwrite {}
+
+mod sealed {
+    #[allow(
+        unreachable_pub,
+        unnameable_types,
+        reason = "nobody outside can name it"
+    )]
+    pub trait Sealed {
+        fn write(to: &mut [u8], from: &[u8]);
+    }
+
+    impl Sealed for super::Nor {
+        fn write(to: &mut [u8], from: &[u8]) {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to &= from;
+            }
+        }
+    }
+
+    impl Sealed for super::Overwrite {
+        fn write(to: &mut [u8], from: &[u8]) {
+            to.copy_from_slice(from);
+        }
+    }
+}
+
+/// A mapped file in the place of a flash chip, for crates that are made for one.
+///
+/// `K` is [`Nor`] or [`Overwrite`]. `READ`, `WRITE` and `ERASE` are the units of the chip in bytes; a write is made
+/// of whole read units, and a block that is erased of whole write units, else it does not compile. Erased bytes are
+/// 0xFF: a new file, full of zeros, is erased once before its first use.
+///
+/// # When is it on the medium?
+///
+/// | made by | after `write` and `erase` are `Ok` | after `commit` is `Ok` |
+/// |---|---|---|
+/// | [`new`](Self::new) | on the medium: each costs a flush of the device | the same |
+/// | [`buffered`](Self::buffered) | in the file, for all processes; not on the medium | on the medium |
+///
+/// With `new` a power cut leaves what the traits allow: all that was done before is there; of the write or the erase
+/// that was under way, some of the bytes that it changes may have their old values and some the new ones; others
+/// are untouched. That is what storage crates are built for.
+///
+/// With `buffered` the kernel may store pages in any order before a commit: a power cut then can leave a later
+/// write without an earlier one, which storage crates are *not* built for. It is for files that only have to
+/// outlive the process: when that is killed, at any moment, nothing that was `Ok` is lost.
+///
+/// An error of the medium stays: every write and commit then fails until a retry of the map, by
+/// [`get_mut`](Self::get_mut). The bytes in memory are changed nevertheless.
+///
+/// # Examples
+///
+/// ```
+/// use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
+/// use rawmap_core::adapter::{Flash, Nor};
+/// use rawmap_core::{MmapMut, Tracked};
+///
+/// let map = Tracked::<4>::new(MmapMut::map_anon(65_536)?);
+/// // Words of 4 bytes, and blocks of 4 KiB.
+/// let mut chip = Flash::<_, Nor, 1, 4, 4096>::new(map)?;
+/// chip.erase(0, 65_536)?;
+/// chip.write(8, &[0x0F, 0xFF, 0xFF, 0xFF])?;
+/// chip.write(8, &[0xF3, 0xFF, 0xFF, 0xFF])?;
+/// let mut byte = [0];
+/// chip.read(8, &mut byte)?;
+/// assert_eq!(byte, [0x03]);
+/// assert!(chip.write(9, &[0; 4]).is_err());
+/// # Ok::<(), rawmap_core::Error>(())
+/// ```
+pub struct Flash<B, K, const READ: usize, const WRITE: usize, const ERASE: usize> {
+    backing: B,
+    durable: bool,
+    behaviour: PhantomData<K>,
+}
+
+impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERASE: usize>
+    Flash<B, K, READ, WRITE, ERASE>
+{
+    /// Units that fit into each other, and into the traits' 32 bits.
+    const UNITS: () = {
+        assert!(READ > 0 && WRITE > 0 && ERASE > 0, "a unit of no byte");
+        assert!(WRITE.is_multiple_of(READ), "WRITE is no multiple of READ");
+        assert!(ERASE.is_multiple_of(WRITE), "ERASE is no multiple of WRITE");
+    };
+
+    /// Takes a map: each write and each erase waits until it is on the medium.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the map is longer than 4,294,967,295 bytes, which is as far as the traits' offsets
+    ///   reach. Map a part of the file.
+    /// - [`Error::NotInUnits`]: its length is not a multiple of `ERASE`.
+    pub fn new(backing: B) -> Result<Self, Error> {
+        Self::made(backing, true)
+    }
+
+    /// Takes a map: what is written and erased waits for [`commit`](Self::commit).
+    ///
+    /// # Errors
+    ///
+    /// - As for [`new`](Self::new).
+    pub fn buffered(backing: B) -> Result<Self, Error> {
+        Self::made(backing, false)
+    }
+
+    fn made(backing: B, durable: bool) -> Result<Self, Error> {
+        let () = Self::UNITS;
+        let all = backing.as_ref().len();
+        let len = u64::try_from(all).unwrap_or(u64::MAX);
+        if u32::try_from(all).is_err() {
+            return Err(Error::OutOfRange {
+                offset: 0,
+                len,
+                limit: u32::MAX.into(),
+            });
+        }
+        in_units(Span::whole(all), ERASE)?;
+        Ok(Self {
+            backing,
+            durable,
+            behaviour: PhantomData,
+        })
+    }
+
+    /// Waits until all that was written and erased is on the medium.
+    ///
+    /// # Errors
+    ///
+    /// - What the medium says; see [`Backing::commit`].
+    pub fn commit(&mut self) -> Result<(), Error> {
+        let len = self.backing.as_ref().len();
+        self.backing.commit(0, len)
+    }
+
+    /// Gives the map.
+    #[must_use]
+    pub const fn get_ref(&self) -> &B {
+        &self.backing
+    }
+
+    /// Gives the map, to be changed: after an error of the medium, for a retry.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut B {
+        &mut self.backing
+    }
+
+    /// Gives the map back. What was not committed is not committed by this.
+    #[must_use]
+    pub fn into_inner(self) -> B {
+        self.backing
+    }
+
+    /// The one check: inside, and in units.
+    fn span(&self, offset: u32, len: usize, unit: usize) -> Result<Span, Error> {
+        let limit = self.backing.as_ref().len();
+        // An offset that does not fit is past the end, too.
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let span = Span::new(offset, len, limit)?;
+        in_units(span, unit)?;
+        Ok(span)
+    }
+
+    fn get(&self, span: Span, bytes: &mut [u8]) {
+        let from = self.backing.as_ref().get(span.offset()..span.end());
+        if let Some(from) = from.filter(|from| from.len() == bytes.len()) {
+            bytes.copy_from_slice(from);
+        }
+    }
+
+    fn change(&mut self, span: Span, change: impl FnOnce(&mut [u8])) -> Result<(), Error> {
+        if span.is_empty() {
+            return Ok(());
+        }
+        change(self.backing.edit(span.offset(), span.len())?);
+        if self.durable {
+            self.backing.commit(span.offset(), span.len())?;
+        }
+        Ok(())
+    }
+}
+
+fn in_units(span: Span, unit: usize) -> Result<(), Error> {
+    if span.offset().is_multiple_of(unit) && span.len().is_multiple_of(unit) {
+        return Ok(());
+    }
+    Err(Error::NotInUnits {
+        offset: u64::try_from(span.offset()).unwrap_or(u64::MAX),
+        len: u64::try_from(span.len()).unwrap_or(u64::MAX),
+        unit: u32::try_from(unit).unwrap_or(u32::MAX),
+    })
+}
+
+impl<B, K, const READ: usize, const WRITE: usize, const ERASE: usize> ErrorType
+    for Flash<B, K, READ, WRITE, ERASE>
+{
+    type Error = Error;
+}
+
+impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERASE: usize>
+    ReadNorFlash for Flash<B, K, READ, WRITE, ERASE>
+{
+    const READ_SIZE: usize = READ;
+
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`] and [`Error::NotInUnits`]: nothing was read.
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Error> {
+        let span = self.span(offset, bytes.len(), READ)?;
+        self.get(span, bytes);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.backing.as_ref().len()
+    }
+}
+
+impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERASE: usize> NorFlash
+    for Flash<B, K, READ, WRITE, ERASE>
+{
+    const WRITE_SIZE: usize = WRITE;
+    const ERASE_SIZE: usize = ERASE;
+
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`], also where `to` is before `from`, and [`Error::NotInUnits`]: nothing was erased.
+    /// - What the medium says: all was erased in memory.
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), Error> {
+        let Some(len) = to.checked_sub(from) else {
+            let (offset, limit) = (from.into(), to.into());
+            return Err(Error::OutOfRange {
+                offset,
+                len: 0,
+                limit,
+            });
+        };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let span = self.span(from, len, ERASE)?;
+        self.change(span, |bytes| bytes.fill(0xFF))
+    }
+
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`] and [`Error::NotInUnits`]: nothing was written.
+    /// - What the medium says: all was written in memory.
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        let span = self.span(offset, bytes.len(), WRITE)?;
+        self.change(span, |to| K::write(to, bytes))
+    }
+}
+
+impl<B: Backing, const READ: usize, const WRITE: usize, const ERASE: usize> MultiwriteNorFlash
+    for Flash<B, Nor, READ, WRITE, ERASE>
+{
+}
+
+impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERASE: usize>
+    ReadStorage for Flash<B, K, READ, WRITE, ERASE>
+{
+    type Error = Error;
+
+    /// From any byte on.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: nothing was read.
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Error> {
+        let span = self.span(offset, bytes.len(), 1)?;
+        self.get(span, bytes);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.backing.as_ref().len()
+    }
+}
+
+impl<B: Backing, const READ: usize, const WRITE: usize, const ERASE: usize> Storage
+    for Flash<B, Overwrite, READ, WRITE, ERASE>
+{
+    /// From any byte on, and without an erase.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: nothing was written.
+    /// - What the medium says: all was written in memory.
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        let span = self.span(offset, bytes.len(), 1)?;
+        self.change(span, |to| to.copy_from_slice(bytes))
+    }
+}
+
+impl<B: fmt::Debug, K, const READ: usize, const WRITE: usize, const ERASE: usize> fmt::Debug
+    for Flash<B, K, READ, WRITE, ERASE>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flash")
+            .field("backing", &self.backing)
+            .field("durable", &self.durable)
+            .finish()
+    }
+}

@@ -1,0 +1,243 @@
+//! Windows to device registers: [`uio`], [`devmem`] and [`pci`] map them, [`Window`] reads and writes them.
+//!
+//! # Which window
+//!
+//! | window | for | needs |
+//! |---|---|---|
+//! | [`uio`] | a device with a UIO driver; interrupts, too | `/dev/uioN`, sysfs |
+//! | [`pci`] | a PCI function that no driver has | sysfs, root |
+//! | [`devmem`] | any physical address: bring-up and debugging | `/dev/mem`, root, a kernel that allows it |
+//!
+//! # How registers are accessed
+//!
+//! [`Window::read`], [`Window::write`]: one instruction that makes one access of exactly the width that was
+//! asked for, in the order of the program. On aarch64, arm, riscv64, x86 and `x86_64` the instruction is fixed, a
+//! load or store with one plain address: a hypervisor can emulate it. It is never left out, merged or split, and no
+//! reference to a register is made. 64 bits are there on 64-bit machines only: elsewhere they would be two accesses.
+//!
+//! A value is in the machine's byte order. A bus or a bridge can still split or refuse a width that the
+//! device does not have. An access to an address where no register answers can give all ones, or raise SIGBUS or
+//! SIGSEGV, and then kills the process: that is up to the machine.
+//!
+//! Registers of one device are accessed in the order of the program. Between registers and *memory* that a device
+//! reads or writes by itself (DMA), a barrier of the machine's is needed, which is not here.
+//!
+//! # Unsafe
+//!
+//! The calls that map a window are `unsafe`, because what a register does is known to who maps it, and not to
+//! this crate: it may start a transfer to memory. Reading and writing are then safe, as in the crate safe-mmio,
+//! which the feature `safe-mmio-v0.3` brings for typed register blocks: `Window::registers`.
+//!
+//! # Safety
+//!
+//! A window's bytes are inside of its map, which it owns. Each access is checked against its length, for
+//! alignment and for what the map allows.
+
+#![allow(
+    unsafe_code,
+    reason = "register accesses inside the own map; constructors that are the caller's proof"
+)]
+
+pub mod devmem;
+pub mod pci;
+mod problem;
+mod register;
+mod sysfs;
+pub mod uio;
+
+use core::fmt;
+
+pub use self::problem::Problem;
+pub use self::register::Register;
+use crate::raw::{Access, check_len};
+use crate::sys::{AsFd, MapFlags, OwnedFd, ProtFlags};
+use crate::{Error, MmapOptions, MmapRaw, Span};
+
+/// A range of device registers, mapped. It is unmapped when it is dropped.
+///
+/// Offsets are in bytes from the first register of the window, also where the map begins earlier, at the start of
+/// a page. The address of a register is a multiple of its width.
+///
+/// [`read`](Self::read) takes `&mut self`, because a read can change the device: it can take a byte from a
+/// FIFO, or acknowledge an interrupt. [`read_pure`](Self::read_pure) is for registers where it does not.
+///
+/// # Examples
+///
+/// ```no_run
+/// use rawmap_core::Error;
+/// use rawmap_core::device::{Window, devmem};
+///
+/// /// Seconds, of the clock PL031 of QEMU's `virt` board.
+/// fn seconds() -> Result<u32, Error> {
+///     // SAFETY: this range is the clock's registers. It accesses no memory.
+///     let clock: Window = unsafe { devmem::map_read_only(0x0901_0000, 0x1000)? };
+///     clock.read_pure::<u32>(0)
+/// }
+/// ```
+pub struct Window {
+    map: MmapRaw,
+}
+
+impl Window {
+    /// Maps `len` bytes from `offset` on, which is where the registers begin in the file.
+    fn new(file: &OwnedFd, offset: u64, len: usize, writable: bool) -> Result<Self, Error> {
+        let mut prot = ProtFlags::READ;
+        prot.set(ProtFlags::WRITE, writable);
+        let mut options = MmapOptions::new();
+        let options = options.offset(offset);
+        let map =
+            options.map_request(Some(file.as_fd()), check_len(len)?, MapFlags::SHARED, prot)?;
+        Ok(Self { map })
+    }
+
+    /// Gives the length in bytes.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Tells whether the length is 0.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Reads the register at `offset`: one load of its width.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the register ends past the window.
+    /// - [`Error::Unaligned`]: its address is not a multiple of its width.
+    #[inline]
+    pub fn read<R: Register>(&mut self, offset: usize) -> Result<R, Error> {
+        self.read_pure(offset)
+    }
+
+    /// Reads the register at `offset`, which reading does not change: one load of its width.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`read`](Self::read).
+    #[inline]
+    pub fn read_pure<R: Register>(&self, offset: usize) -> Result<R, Error> {
+        let register = self.place::<R>(offset, Access::READ)?;
+        // SAFETY: mapped and aligned, as checked; what the load does is the proof of who mapped the window.
+        Ok(unsafe { R::load(register) })
+    }
+
+    /// Writes the register at `offset`: one store of its width. A bus may hold it back; reading a register of
+    /// the same device waits until it got there.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the register ends past the window; nothing was written.
+    /// - [`Error::Unaligned`]: its address is not a multiple of its width; nothing was written.
+    /// - [`Error::Protected`]: the window is for reading only.
+    #[inline]
+    pub fn write<R: Register>(&mut self, offset: usize, value: R) -> Result<(), Error> {
+        let register = self.place::<R>(offset, Access::WRITE)?;
+        // SAFETY: mapped, writable and aligned, as checked; what the store does is the proof of who mapped the
+        // window.
+        unsafe { R::store(register, value) };
+        Ok(())
+    }
+
+    /// Reads the register at `offset`, and writes what `change` makes of it: one load and one store.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`write`](Self::write); then it was not read, either.
+    #[inline]
+    pub fn modify<R: Register>(
+        &mut self,
+        offset: usize,
+        change: impl FnOnce(R) -> R,
+    ) -> Result<(), Error> {
+        let register = self.place::<R>(offset, Access::READ_WRITE)?;
+        // SAFETY: as for `read`.
+        let value = unsafe { R::load(register) };
+        // SAFETY: as for `write`.
+        unsafe { R::store(register, change(value)) };
+        Ok(())
+    }
+
+    /// Gives a typed register block at `offset`, for the crate safe-mmio.
+    ///
+    /// On aarch64 safe-mmio fixes its instructions as this crate does; elsewhere the compiler chooses them, and a
+    /// field that is wider than the machine's word may take several.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the block ends past the window.
+    /// - [`Error::Unaligned`]: its address is not a multiple of its alignment.
+    /// - [`Error::Protected`]: the window is for reading only.
+    #[cfg(feature = "safe-mmio-v0.3")]
+    pub fn registers<T>(
+        &mut self,
+        offset: usize,
+    ) -> Result<safe_mmio::UniqueMmioPointer<'_, T>, Error> {
+        let block = self.place::<T>(offset, Access::READ_WRITE)?;
+        let block = core::ptr::NonNull::new(block).ok_or(Error::Protected)?;
+        // SAFETY: mapped, readable, writable and aligned, as checked; `&mut self` makes it the only access through
+        // this window, and others, and what a register does, are the proof of who mapped it.
+        Ok(unsafe { safe_mmio::UniqueMmioPointer::new(block) })
+    }
+
+    /// Gives a pointer to the first register, for an access of one's own. It is valid for as long as the window
+    /// lives. Never make a reference of it.
+    #[must_use]
+    #[inline]
+    pub const fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    #[inline]
+    fn place<T>(&self, offset: usize, access: Access) -> Result<*mut T, Error> {
+        let place = self.bytes(offset, size_of::<T>(), align_of::<T>(), access)?;
+        Ok(place.cast())
+    }
+
+    /// The one check: inside, allowed, and aligned.
+    #[inline]
+    fn bytes(
+        &self,
+        offset: usize,
+        len: usize,
+        align: usize,
+        access: Access,
+    ) -> Result<*mut u8, Error> {
+        let span = Span::new(offset, len, self.map.len())?;
+        if !self.map.access().allows(access) {
+            return Err(Error::Protected);
+        }
+        let place = self.map.as_mut_ptr().wrapping_add(span.offset());
+        // A power of two.
+        if place.addr() & align.wrapping_sub(1) != 0 {
+            return Err(unaligned(offset, align));
+        }
+        Ok(place)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unaligned(offset: usize, align: usize) -> Error {
+    Error::Unaligned {
+        offset: u64::try_from(offset).unwrap_or(u64::MAX),
+        align: u32::try_from(align).unwrap_or(0),
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Window")
+            .field("ptr", &self.map.as_ptr())
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,427 @@
+//! PCI functions, through sysfs: their BARs as windows.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use rawmap_core::Error;
+//! use rawmap_core::device::pci::{Address, Function};
+//!
+//! # fn main() -> Result<(), Error> {
+//! let function = Function::new("0000:00:02.0".parse::<Address>()?);
+//! function.enable()?;
+//! // SAFETY: BAR 0 of this device is its registers. None that is used here makes it access memory.
+//! let mut registers = unsafe { function.map(0)? };
+//! let identification: u32 = registers.read(0)?;
+//! # let _ = identification;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # References
+//!
+//! - [Accessing PCI device resources through sysfs](https://docs.kernel.org/PCI/sysfs-pci.html)
+
+use core::fmt;
+use core::str::FromStr;
+
+use super::{Problem, Window};
+use crate::Error;
+use crate::device::sysfs::{Path, Refused, hex};
+use crate::error::Call;
+use crate::sys::{self, AsFd, BorrowedFd, Errno, Open, OwnedFd};
+
+const DEVICES: &str = "/sys/bus/pci/devices";
+
+/// Where a PCI function is: `DOMAIN:BUS:DEVICE.FUNCTION`, all in base 16, as in `0000:00:02.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// Most machines have one, with the number 0.
+    pub domain: u32,
+    /// Number of the bus.
+    pub bus: u8,
+    /// 0 to 31.
+    pub device: u8,
+    /// 0 to 7.
+    pub function: u8,
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    /// The domain may be left out, for 0.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text.as_bytes()).ok_or(Error::Device(Problem::Address))
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Address> {
+    fn field(text: Option<&[u8]>, digits: usize) -> Option<u64> {
+        let text = text.filter(|text| text.len() <= digits && !text.contains(&b'x'))?;
+        hex(text)
+    }
+    let mut fields = text.rsplit(|byte| *byte == b':');
+    let mut last = fields.next()?.split(|byte| *byte == b'.');
+    let (device, function) = (field(last.next(), 2)?, field(last.next(), 1)?);
+    let bus = field(fields.next(), 2)?;
+    let domain = match fields.next() {
+        None => 0,
+        domain => field(domain, 8)?,
+    };
+    if last.next().is_some() || fields.next().is_some() || device > 31 || function > 7 {
+        return None;
+    }
+    Some(Address {
+        domain: u32::try_from(domain).ok()?,
+        bus: u8::try_from(bus).ok()?,
+        device: u8::try_from(device).ok()?,
+        function: u8::try_from(function).ok()?,
+    })
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            domain,
+            bus,
+            device,
+            function,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
+    }
+}
+
+/// What a BAR is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Addresses in memory: these can be mapped.
+    Memory {
+        /// Whether reads have no side effects, as the device says.
+        prefetchable: bool,
+    },
+    /// I/O ports.
+    Port,
+}
+
+/// A BAR that has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bar {
+    /// The first address, physical or a port.
+    pub address: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// A PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Function {
+    address: Address,
+}
+
+impl Function {
+    /// Names the function at this address. Whether there is one is found out by the calls.
+    #[must_use]
+    pub const fn new(address: Address) -> Self {
+        Self { address }
+    }
+
+    /// Finds the function with these numbers; of several, the one with the lowest address.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is none.
+    /// - [`Error::Sys`]: sysfs is not mounted on `/sys` (`ENOENT`), or cannot be read.
+    pub fn find(vendor: u16, device: u16) -> Result<Self, Error> {
+        let folder = Path::new(DEVICES).open(Open::READ)?;
+        let mut found: Option<Address> = None;
+        sys::names_in(folder.as_fd(), |name| {
+            if let Some(address) = parse(name.to_bytes()) {
+                let is_it = Self::new(address).id().ok() == Some((vendor, device));
+                if is_it && found.is_none_or(|found| address < found) {
+                    found = Some(address);
+                }
+            }
+            true
+        })?;
+        let address = found.ok_or(Error::Device(Problem::NotFound))?;
+        Ok(Self::new(address))
+    }
+
+    /// Gives the address.
+    #[must_use]
+    pub const fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Gives the numbers of vendor and device.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
+    /// - [`Error::Sys`]: sysfs cannot be read.
+    pub fn id(&self) -> Result<(u16, u16), Error> {
+        let number = |file| {
+            let value = self.file(file).read_hex().map_err(or_not_found)?;
+            let value = value.and_then(|value| u16::try_from(value).ok());
+            value.ok_or(Error::Device(Problem::Text { file }))
+        };
+        Ok((number("vendor")?, number("device")?))
+    }
+
+    /// Has the function answer at its addresses, if it does not already: the kernel leaves one that no driver has
+    /// as it found it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM`), or a driver has it and did not enable it (`EBUSY`).
+    pub fn enable(&self) -> Result<(), Error> {
+        let mut buffer = [0; 16];
+        let count = self.file("enable").read(&mut buffer);
+        if count.map_err(or_not_found)? != b"0" {
+            return Ok(());
+        }
+        let file = self.file("enable").open(Open::WRITE)?;
+        match sys::write(file.as_fd(), b"1") {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(Refused(Call::Write, errno).into()),
+        }
+    }
+
+    /// Tells where a BAR is, how long, and of which kind. BARs have the numbers 0 to 5; the second half of one
+    /// with 64 bits has none. 6 is the ROM.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NoBar`]: there is no such BAR, or it was given no address.
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
+    /// - [`Error::Sys`]: sysfs cannot be read.
+    pub fn bar(&self, bar: u8) -> Result<Bar, Error> {
+        // Lines of three numbers, 57 bytes each. The first seven are those of the BARs and the ROM.
+        let mut buffer = [0; 399];
+        let text = self.file("resource").read(&mut buffer);
+        bar_of(text.map_err(or_not_found)?, bar)
+    }
+
+    /// Maps a BAR for reading and writing, without a cache.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`bar`](Self::bar).
+    /// - [`Error::Device`] with [`Problem::PortBar`]: it is of I/O ports.
+    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or a driver has the BAR and the kernel keeps
+    ///   it for that (`EINVAL`, by `IO_STRICT_DEVMEM`).
+    /// - [`Error::TooLong`]: the BAR does not fit in the address space.
+    ///
+    /// # Safety
+    ///
+    /// - What is read and written through the window does not make the device access memory that this program
+    ///   uses; a BAR that is memory and no registers is used by nobody else in a way that the program relies on.
+    /// - No other window or driver uses the registers at the same time, unless the device allows that.
+    pub unsafe fn map(&self, bar: u8) -> Result<Window, Error> {
+        self.window(bar, true)
+    }
+
+    /// Like [`map`](Self::map), for reading only: a write is [`Error::Protected`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`map`](Self::map).
+    ///
+    /// # Safety
+    ///
+    /// - As for [`map`](Self::map).
+    pub unsafe fn map_read_only(&self, bar: u8) -> Result<Window, Error> {
+        self.window(bar, false)
+    }
+
+    fn window(&self, bar: u8, writable: bool) -> Result<Window, Error> {
+        let Bar { address, len, kind } = self.bar(bar)?;
+        if kind == Kind::Port {
+            return Err(Error::Device(Problem::PortBar { bar }));
+        }
+        let len = usize::try_from(len).map_err(|_| Error::TooLong { len })?;
+        let how = if writable {
+            Open::READ_WRITE
+        } else {
+            Open::READ
+        };
+        let file = self.file("resource").decimal(bar.into()).open(how)?;
+        // The kernel maps whole pages of the machine: one that is longer than the BAR begins before it.
+        let head = sys::page_size()?.offset_in_page_u64(address);
+        Window::new(&file, head, len, writable)
+    }
+
+    /// Lets the function's interrupt pin work (again), or not: clears or sets the bit *Interrupt Disable* in
+    /// its command register.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Sys`]: no permission (`EACCES`), or the register cannot be accessed.
+    pub fn enable_interrupt(&self, on: bool) -> Result<(), Error> {
+        let config: OwnedFd = self
+            .file("config")
+            .open(Open::READ_WRITE)
+            .map_err(or_not_found)?;
+        Ok(set_interrupt(config.as_fd(), on)?)
+    }
+
+    fn file(&self, name: &str) -> Path {
+        let Address {
+            domain,
+            bus,
+            device,
+            function,
+        } = self.address;
+        let mut path = Path::new(DEVICES);
+        path.text("/").hex(domain, 4).text(":");
+        path.hex(bus.into(), 2).text(":").hex(device.into(), 2);
+        path.text(".").hex(function.into(), 1).text("/").text(name);
+        path
+    }
+}
+
+/// All files that are asked for are there if the function is.
+fn or_not_found(refused: Refused) -> Error {
+    match refused {
+        Refused(_, Errno::NOENT) => Error::Device(Problem::NotFound),
+        _ => refused.into(),
+    }
+}
+
+/// Sets or clears *Interrupt Disable*, bit 10 of the command register, in the function's configuration space.
+pub(super) fn set_interrupt(config: BorrowedFd<'_>, on: bool) -> Result<(), Refused> {
+    /// The upper half of the command register, which is at 4.
+    const COMMAND: u64 = 5;
+    const DISABLE: u8 = 4;
+    let mut command = [0];
+    let failed = |call, errno| Err(Refused(call, errno));
+    match sys::pread(config, &mut command, COMMAND) {
+        Ok(1) => {}
+        Ok(_) => return failed(Call::Read, Errno::IO),
+        Err(errno) => return failed(Call::Read, errno),
+    }
+    let wanted = command.map(|bits| if on { bits & !DISABLE } else { bits | DISABLE });
+    if wanted == command {
+        return Ok(());
+    }
+    match sys::pwrite(config, &wanted, COMMAND) {
+        Ok(1) => Ok(()),
+        Ok(_) => failed(Call::Write, Errno::IO),
+        Err(errno) => failed(Call::Write, errno),
+    }
+}
+
+/// A line of the file `resource`: first address, last address, and what the kernel knows of it.
+fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
+    const PORT: u64 = 0x100;
+    const MEMORY: u64 = 0x200;
+    const PREFETCHABLE: u64 = 0x2000;
+    const UNSET: u64 = 0x2000_0000;
+    let missing = Error::Device(Problem::NoBar { bar });
+    let wrong = Error::Device(Problem::Text { file: "resource" });
+    if bar > 6 {
+        return Err(missing);
+    }
+    let line = text.split(|byte| *byte == b'\n').nth(bar.into());
+    let mut numbers = line.ok_or(wrong)?.split(|byte| *byte == b' ').map(hex);
+    let mut number = || numbers.next().flatten().ok_or(wrong);
+    let (address, last, flags) = (number()?, number()?, number()?);
+    if flags & (PORT | MEMORY) == 0 || flags & UNSET != 0 {
+        return Err(missing);
+    }
+    let len = last.checked_sub(address).and_then(|len| len.checked_add(1));
+    Ok(Bar {
+        address,
+        len: len.ok_or(wrong)?,
+        kind: if flags & PORT != 0 {
+            Kind::Port
+        } else {
+            Kind::Memory {
+                prefetchable: flags & PREFETCHABLE != 0,
+            }
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"0x0000000010100000 0x0000000010100fff 0x0000000000040200\n\
+        0x0000000000001000 0x00000000000010ff 0x0000000000040101\n\
+        0x0000008000000000 0x00000083ffffffff 0x000000000014220c\n\
+        0x0000000000000000 0x0000000000000000 0x0000000000000000\n\
+        0x0000000000000000 0x0000000000000fff 0x0000000020040200\n\
+        0x0000000000000010 0x000000000000000f 0x0000000000040200\n\
+        0x0000000000000000 0x00000000zz";
+
+    #[test]
+    fn lines_of_resource_are_bars() {
+        let memory = bar_of(TEXT, 0).unwrap();
+        assert_eq!((memory.address, memory.len), (0x1010_0000, 4096));
+        let prefetchable = false;
+        assert_eq!(memory.kind, Kind::Memory { prefetchable });
+        let port = bar_of(TEXT, 1).unwrap();
+        assert_eq!((port.len, port.kind), (256, Kind::Port));
+        let large = bar_of(TEXT, 2).unwrap();
+        let prefetchable = true;
+        assert_eq!(
+            (large.address, large.len, large.kind),
+            (0x80_0000_0000, 0x4_0000_0000, Kind::Memory { prefetchable })
+        );
+        for bar in [3, 4, 7, 255] {
+            let missing = Error::Device(Problem::NoBar { bar });
+            assert_eq!(bar_of(TEXT, bar), Err(missing), "{bar}");
+        }
+        let wrong = Error::Device(Problem::Text { file: "resource" });
+        // Ends before it begins.
+        assert_eq!(bar_of(TEXT, 5), Err(wrong));
+        assert_eq!(bar_of(TEXT, 6), Err(wrong));
+        assert_eq!(bar_of(b"", 0), Err(wrong));
+        assert_eq!(bar_of(b"0x0 0x0", 0), Err(wrong));
+    }
+
+    #[test]
+    fn addresses_are_read_and_shown() {
+        let address = |domain, bus, device, function| Address {
+            domain,
+            bus,
+            device,
+            function,
+        };
+        for (text, want) in [
+            ("0000:00:02.0", address(0, 0, 2, 0)),
+            ("00:1f.7", address(0, 0, 31, 7)),
+            ("1a2b3:fF:00.3", address(0x1a2b3, 255, 0, 3)),
+        ] {
+            assert_eq!(text.parse(), Ok(want));
+        }
+        for text in [
+            "",
+            ":",
+            "0",
+            "00:02",
+            "00:20.0",
+            "00:02.8",
+            "00:02.0.0",
+            "0:0000:00:02.0",
+            "00:02.0 ",
+            "100000000:00:02.0",
+            "000:00:0x2.0",
+            "0000:000:02.0",
+            "0000:00:02.",
+            "0000::02.0",
+            "+0:02.0",
+        ] {
+            let wrong = Err(Error::Device(Problem::Address));
+            assert_eq!(text.parse::<Address>(), wrong, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! [`Register`]: one access of exactly one width.
+//!
+//! # Safety
+//!
+//! Each `asm!` is one load or one store at the address it is given, of the width of the type, and changes
+//! nothing else. The compiler takes it for one that may touch any memory, so that it stays in order with all others.
+
+#![allow(unsafe_code, reason = "the instructions that access registers")]
+
+/// What a register holds: `u8`, `u16`, `u32` and, on 64-bit machines, `u64`.
+pub trait Register: Copy + sealed::Sealed {}
+
+mod sealed {
+    /// The pointer is mapped, aligned for the type, and may be accessed as the name says.
+    #[allow(
+        clippy::missing_safety_doc,
+        unreachable_pub,
+        unnameable_types,
+        reason = "one rule for all, above; nobody outside can name it"
+    )]
+    pub trait Sealed {
+        unsafe fn load(register: *const Self) -> Self;
+        unsafe fn store(register: *mut Self, value: Self);
+    }
+}
+
+// Not core's volatile accesses: the compiler may choose a form for these that also changes the address register, and
+// such a trap tells a hypervisor neither the width nor the value.
+macro_rules! register {
+    ($type:ident: $class:ident, $load:literal, $store:literal) => {
+        impl Register for $type {}
+
+        impl sealed::Sealed for $type {
+            #[inline(always)]
+            unsafe fn load(register: *const Self) -> Self {
+                let value: Self;
+                // SAFETY: the caller's duty.
+                unsafe {
+                    core::arch::asm!(
+                        $load,
+                        value = lateout($class) value,
+                        address = in(reg) register,
+                        options(nostack, preserves_flags)
+                    );
+                }
+                value
+            }
+
+            #[inline(always)]
+            unsafe fn store(register: *mut Self, value: Self) {
+                // SAFETY: the caller's duty.
+                unsafe {
+                    core::arch::asm!(
+                        $store,
+                        value = in($class) value,
+                        address = in(reg) register,
+                        options(nostack, preserves_flags)
+                    );
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "aarch64")]
+mod instructions {
+    use super::{Register, sealed};
+
+    register! { u8: reg, "ldrb {value:w}, [{address}]", "strb {value:w}, [{address}]" }
+    register! { u16: reg, "ldrh {value:w}, [{address}]", "strh {value:w}, [{address}]" }
+    register! { u32: reg, "ldr {value:w}, [{address}]", "str {value:w}, [{address}]" }
+    register! { u64: reg, "ldr {value:x}, [{address}]", "str {value:x}, [{address}]" }
+}
+
+#[cfg(target_arch = "arm")]
+mod instructions {
+    use super::{Register, sealed};
+
+    register! { u8: reg, "ldrb {value}, [{address}]", "strb {value}, [{address}]" }
+    register! { u16: reg, "ldrh {value}, [{address}]", "strh {value}, [{address}]" }
+    register! { u32: reg, "ldr {value}, [{address}]", "str {value}, [{address}]" }
+}
+
+#[cfg(target_arch = "riscv64")]
+mod instructions {
+    use super::{Register, sealed};
+
+    register! { u8: reg, "lbu {value}, 0({address})", "sb {value}, 0({address})" }
+    register! { u16: reg, "lhu {value}, 0({address})", "sh {value}, 0({address})" }
+    register! { u32: reg, "lwu {value}, 0({address})", "sw {value}, 0({address})" }
+    register! { u64: reg, "ld {value}, 0({address})", "sd {value}, 0({address})" }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod instructions {
+    use super::{Register, sealed};
+
+    register! { u8: reg_byte, "mov {value}, byte ptr [{address}]", "mov byte ptr [{address}], {value}" }
+    register! { u16: reg, "mov {value:x}, word ptr [{address}]", "mov word ptr [{address}], {value:x}" }
+    register! { u32: reg, "mov {value:e}, dword ptr [{address}]", "mov dword ptr [{address}], {value:e}" }
+    register! { u64: reg, "mov {value:r}, qword ptr [{address}]", "mov qword ptr [{address}], {value:r}" }
+}
+
+#[cfg(target_arch = "x86")]
+mod instructions {
+    use super::{Register, sealed};
+
+    register! { u8: reg_byte, "mov {value}, byte ptr [{address}]", "mov byte ptr [{address}], {value}" }
+    register! { u16: reg, "mov {value:x}, word ptr [{address}]", "mov word ptr [{address}], {value:x}" }
+    register! { u32: reg, "mov {value:e}, dword ptr [{address}]", "mov dword ptr [{address}], {value:e}" }
+}
+
+#[cfg(not(any(
+    target_arch = "aarch64",
+    target_arch = "arm",
+    target_arch = "riscv64",
+    target_arch = "x86_64",
+    target_arch = "x86"
+)))]
+mod instructions {
+    use super::{Register, sealed};
+
+    macro_rules! volatile {
+        ($($type:ident)*) => {$(
+            impl Register for $type {}
+
+            impl sealed::Sealed for $type {
+                #[inline(always)]
+                unsafe fn load(register: *const Self) -> Self {
+                    // SAFETY: the caller's duty.
+                    unsafe { register.read_volatile() }
+                }
+
+                #[inline(always)]
+                unsafe fn store(register: *mut Self, value: Self) {
+                    // SAFETY: the caller's duty.
+                    unsafe { register.write_volatile(value) };
+                }
+            }
+        )*};
+    }
+
+    volatile! { u8 u16 u32 }
+    #[cfg(target_pointer_width = "64")]
+    volatile! { u64 }
+}

@@ -1,0 +1,266 @@
+//! Devices with a UIO driver: their registers, and their interrupts.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use core::time::Duration;
+//! use rawmap_core::Error;
+//! use rawmap_core::device::uio::Uio;
+//!
+//! # fn main() -> Result<(), Error> {
+//! let device = Uio::find("motor")?;
+//! // SAFETY: map 0 of this device is its registers, which access no memory. Nobody else uses them.
+//! let mut registers = unsafe { device.map(0)? };
+//! registers.write(0x10, 1u32)?;
+//! device.enable_interrupts()?;
+//! match device.wait(Some(Duration::from_secs(1)))? {
+//!     Some(count) => assert!(count > 0),
+//!     None => return Ok(()), // No interrupt in a second.
+//! }
+//! let _acknowledged: u32 = registers.read(0x14)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # References
+//!
+//! - [The Userspace I/O HOWTO](https://docs.kernel.org/driver-api/uio-howto.html)
+
+use core::time::Duration;
+
+use super::{Problem, Window, pci};
+use crate::Error;
+use crate::device::sysfs::{Path, Refused, decimal};
+use crate::error::Call;
+use crate::sys::{self, AsFd, BorrowedFd, Errno, Open, OwnedFd};
+
+const CLASS: &str = "/sys/class/uio";
+
+/// A UIO device that is open.
+#[derive(Debug)]
+pub struct Uio {
+    file: OwnedFd,
+    number: u32,
+}
+
+/// One of a device's maps, as sysfs tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Map {
+    /// Physical address of the page that the map begins with.
+    pub address: u64,
+    /// Bytes from there to the first register: 0 where that is at the start of the page.
+    pub offset: usize,
+    /// Bytes from the first register to the end. Most drivers round it up to whole pages.
+    pub len: usize,
+}
+
+impl Uio {
+    /// Opens `/dev/uioN`.
+    ///
+    /// The descriptor is in non-blocking mode, for whoever polls it himself; [`wait`](Self::wait) waits.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: there is no such device (`ENOENT`, `ENODEV`), or no permission (`EACCES`).
+    pub fn open(number: u32) -> Result<Self, Error> {
+        let mut path = Path::new("/dev/uio");
+        let file = path.decimal(number).open(Open::READ_WRITE.nonblocking())?;
+        Ok(Self { file, number })
+    }
+
+    /// Opens the device with this name, as `/sys/class/uio/uioN/name` has it: numbers are given in the order in
+    /// which devices are found, names are the drivers'.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is none.
+    /// - [`Error::Device`] with [`Problem::SameName`]: there are several, as where a generic driver has them; use
+    ///   [`open`](Self::open).
+    /// - [`Error::Sys`]: as for [`open`](Self::open).
+    pub fn find(name: &str) -> Result<Self, Error> {
+        let folder = match Path::new(CLASS).open(Open::READ) {
+            Ok(folder) => folder,
+            // No UIO at all.
+            Err(Refused(_, Errno::NOENT)) => return Err(Error::Device(Problem::NotFound)),
+            Err(refused) => return Err(refused.into()),
+        };
+        let mut found = None;
+        let mut problem = None;
+        sys::names_in(folder.as_fd(), |entry| {
+            let digits = entry.to_bytes().strip_prefix(b"uio");
+            let Some(number) = digits.and_then(decimal) else {
+                return true;
+            };
+            match (Self::has_name(number, name), found) {
+                (Ok(false), _) => {}
+                (Ok(true), None) => found = Some(number),
+                (Ok(true), Some(first)) => {
+                    let second = number;
+                    problem = Some(Error::Device(Problem::SameName { first, second }));
+                }
+                // It may have gone meanwhile.
+                (Err(Refused(_, Errno::NOENT)), _) => {}
+                (Err(refused), _) => problem = Some(refused.into()),
+            }
+            problem.is_none()
+        })?;
+        match (problem, found) {
+            (Some(error), _) => Err(error),
+            (None, None) => Err(Error::Device(Problem::NotFound)),
+            (None, Some(number)) => Self::open(number),
+        }
+    }
+
+    fn has_name(number: u32, name: &str) -> Result<bool, Refused> {
+        let mut buffer = [0; 128];
+        let text = Self::attribute(number).text("name").read(&mut buffer)?;
+        Ok(text == name.as_bytes())
+    }
+
+    /// `/sys/class/uio/uioN/`.
+    fn attribute(number: u32) -> Path {
+        let mut path = Path::new(CLASS);
+        path.text("/uio").decimal(number).text("/");
+        path
+    }
+
+    /// Gives the number N of `/dev/uioN`.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Tells where a map is, and how long.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Device`] with [`Problem::NoMap`]: the device has no such map.
+    /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
+    /// - [`Error::Sys`]: sysfs is not mounted on `/sys`, or cannot be read.
+    pub fn map_info(&self, map: u8) -> Result<Map, Error> {
+        let number = |file: &'static str| {
+            let mut path = Self::attribute(self.number);
+            path.text("maps/map").decimal(map.into()).text("/");
+            match path.text(file).read_hex() {
+                Ok(Some(number)) => Ok(number),
+                Ok(None) => Err(Error::Device(Problem::Text { file })),
+                Err(refused) => Err(self.or_no_map(refused, map)),
+            }
+        };
+        let (address, size, offset) = (number("addr")?, number("size")?, number("offset")?);
+        // The size counts from the start of the page, and the offset stays inside of it.
+        let page = u64::try_from(sys::page_size()?.get()).unwrap_or(u64::MAX);
+        if offset >= page || offset > size {
+            return Err(Error::Device(Problem::Text { file: "offset" }));
+        }
+        let fitting = |value| usize::try_from(value).map_err(|_| Error::TooLong { len: size });
+        Ok(Map {
+            address,
+            offset: fitting(offset)?,
+            len: fitting(size.saturating_sub(offset))?,
+        })
+    }
+
+    /// A missing file is a missing map, where the device itself is there.
+    fn or_no_map(&self, refused: Refused, map: u8) -> Error {
+        let missing = refused.1 == Errno::NOENT;
+        if missing && Self::attribute(self.number).open(Open::READ).is_ok() {
+            return Error::Device(Problem::NoMap { map });
+        }
+        refused.into()
+    }
+
+    /// Maps the registers of map `map`, from the first one to the end of the map.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`map_info`](Self::map_info).
+    /// - [`Error::Sys`] with [`Call::Mmap`]: the kernel refused.
+    ///
+    /// # Safety
+    ///
+    /// - What is read and written through the window does not make the device access memory that this program
+    ///   uses; a map that is memory and no registers is used by nobody else in a way that the program relies on.
+    /// - No other window or driver uses the registers at the same time, unless the device allows that.
+    pub unsafe fn map(&self, map: u8) -> Result<Window, Error> {
+        let Map { offset, len, .. } = self.map_info(map)?;
+        // Map N is at the Nth page of the file, however long it is.
+        let page = sys::page_size()?;
+        let first = u64::from(map).wrapping_shl(page.bits().into());
+        let offset = u64::try_from(offset).unwrap_or(0);
+        // Below the next page, by `map_info`.
+        Window::new(&self.file, first.wrapping_add(offset), len, true)
+    }
+
+    /// Waits for an interrupt, and gives the number of all that there were since the driver was loaded (it wraps);
+    /// `None` when the time is over. Without a timeout, for as long as it takes.
+    ///
+    /// Interrupts that came since the last call end it at once. Most drivers turn the interrupt off in their handler,
+    /// so that it does not come again before [`enable_interrupts`](Self::enable_interrupts).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: a signal handler ran meanwhile (`EINTR`): call it again; the device has no interrupt, or
+    ///   was taken away (`EIO`).
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Option<u32>, Error> {
+        loop {
+            if !sys::wait_readable(self.file.as_fd(), timeout)? {
+                return Ok(None);
+            }
+            let mut count = [0; 4];
+            match sys::read(self.file.as_fd(), &mut count) {
+                Ok(4) => return Ok(Some(u32::from_ne_bytes(count))),
+                // Another thread was told of it. It took no longer than the time that is left.
+                Err(Errno::AGAIN) if timeout.is_none() => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Ok(_) => return Err(Refused(Call::Read, Errno::IO).into()),
+                Err(errno) => return Err(Refused(Call::Read, errno).into()),
+            }
+        }
+    }
+
+    /// Lets the interrupt come (again).
+    ///
+    /// Writes 1 to the device; where its driver takes no such order and it is a PCI function, as with
+    /// `uio_pci_generic`, it clears the bit *Interrupt Disable* in the function's command register instead.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: the driver takes no such order (`ENOSYS`), or the device has no interrupt (`EIO`).
+    pub fn enable_interrupts(&self) -> Result<(), Error> {
+        self.set_interrupts(true)
+    }
+
+    /// Keeps the interrupt from coming; see [`enable_interrupts`](Self::enable_interrupts).
+    ///
+    /// # Errors
+    ///
+    /// - As for [`enable_interrupts`](Self::enable_interrupts).
+    pub fn disable_interrupts(&self) -> Result<(), Error> {
+        self.set_interrupts(false)
+    }
+
+    fn set_interrupts(&self, on: bool) -> Result<(), Error> {
+        let order = u32::from(on).to_ne_bytes();
+        let refused = match sys::write(self.file.as_fd(), &order) {
+            Ok(4) => return Ok(()),
+            Ok(_) => Errno::IO,
+            Err(errno) => errno,
+        };
+        if refused == Errno::NOSYS {
+            let mut config = Self::attribute(self.number);
+            if let Ok(config) = config.text("device/config").open(Open::READ_WRITE) {
+                return Ok(pci::set_interrupt(config.as_fd(), on)?);
+            }
+        }
+        Err(Refused(Call::Write, refused).into())
+    }
+}
+
+/// For poll(2), epoll(7) and whatever is built on them: readable when there was an interrupt.
+impl AsFd for Uio {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

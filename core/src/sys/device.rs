@@ -1,0 +1,88 @@
+//! Calls on device files and on the text of sysfs.
+
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use core::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags, RawDir};
+
+use super::{BorrowedFd, Errno, OwnedFd, named};
+use crate::error::{Call, Error};
+
+/// What a device file is opened for, beside being closed on exec(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open(OFlags);
+
+impl Open {
+    pub(crate) const READ: Self = Self(OFlags::RDONLY);
+    pub(crate) const WRITE: Self = Self(OFlags::WRONLY);
+    pub(crate) const READ_WRITE: Self = Self(OFlags::RDWR);
+
+    /// `O_SYNC`: for `/dev/mem`, without a cache.
+    pub(crate) const fn uncached(self) -> Self {
+        Self(self.0.union(OFlags::SYNC))
+    }
+
+    /// `O_NONBLOCK`.
+    pub(crate) const fn nonblocking(self) -> Self {
+        Self(self.0.union(OFlags::NONBLOCK))
+    }
+}
+
+/// open(2).
+pub(crate) fn open(path: &CStr, how: Open) -> Result<OwnedFd, Errno> {
+    let flags = how.0.union(OFlags::CLOEXEC);
+    rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// read(2), once.
+pub(crate) fn read(file: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *bytes))
+}
+
+/// write(2), once.
+pub(crate) fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))
+}
+
+/// pread(2), once.
+pub(crate) fn pread(file: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *bytes, offset))
+}
+
+/// pwrite(2), once.
+pub(crate) fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| rustix::io::pwrite(file, bytes, offset))
+}
+
+/// ppoll(2) for something to read: `false` when the time is over. A signal ends it.
+pub(crate) fn wait_readable(
+    file: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+) -> Result<bool, Error> {
+    let timeout = timeout.map(|timeout| Timespec {
+        // More is not told from for ever.
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let mut files = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
+    let ready = rustix::event::poll(&mut files, timeout.as_ref());
+    named(Call::Ppoll, ready.map(|count| count > 0))
+}
+
+/// getdents64(2): calls `each` with every name in a folder, `.` and `..` too, until it says `false`.
+pub(crate) fn names_in(
+    folder: BorrowedFd<'_>,
+    mut each: impl FnMut(&CStr) -> bool,
+) -> Result<(), Error> {
+    let mut space = [MaybeUninit::uninit(); 1024];
+    let mut names = RawDir::new(folder, &mut space);
+    while let Some(entry) = names.next() {
+        let entry = named(Call::Getdents64, entry)?;
+        if !each(entry.file_name()) {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! `devmem`: reads and writes device registers, from an initramfs that has nothing else. `devmem -h` says how.
+
+#![no_std]
+#![no_main]
+
+use core::ffi::c_int;
+use core::mem::ManuallyDrop;
+
+use getargs::{Opt, Options};
+use rawmap_core::device::pci::Function;
+use rawmap_core::device::uio::Uio;
+use rawmap_core::device::{Problem, Window, devmem};
+use rawmap_core::{Errno, Error};
+use rawmap_freestanding::{Arguments, exit, signal, start};
+
+start!(main);
+
+const USAGE: &str = "\
+usage: devmem [-w BITS] [-d LEN] mem ADDRESS [VALUE]
+       devmem [-w BITS] [-d LEN] uio NUMBER|NAME[/MAP] OFFSET [VALUE]
+       devmem [-w BITS] [-d LEN] pci ADDRESS[/BAR] OFFSET [VALUE]
+Prints a register, or writes VALUE to it: one access of BITS, 8, 16, 32 (default) or, on 64-bit machines, 64.
+-d prints LEN bytes, in accesses of BITS. Numbers are decimal, or hexadecimal after 0x. MAP and BAR are 0 by default.
+A PCI address is one like 0000:00:02.0.
+Ends with 0; 1: the kernel refused; 2: called wrongly; 3: no register answered.
+";
+
+/// A standard stream. Not `core::fmt`: that would be half of this program.
+struct Stream {
+    is_error: bool,
+    /// Nothing more is written then.
+    failed: bool,
+}
+
+impl Stream {
+    const fn new(is_error: bool) -> Self {
+        let failed = false;
+        Self { is_error, failed }
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        // SAFETY: this program closes neither.
+        let stream = unsafe {
+            if self.is_error {
+                rustix::stdio::stderr()
+            } else {
+                rustix::stdio::stdout()
+            }
+        };
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() && !self.failed {
+            match rustix::io::retry_on_intr(|| rustix::io::write(stream, rest)) {
+                Ok(count) => rest = rest.get(count..).unwrap_or(b""),
+                Err(_) => self.failed = true,
+            }
+        }
+        self
+    }
+
+    /// So many digits at least.
+    fn hex(&mut self, number: u64, digits: u32) -> &mut Self {
+        for place in (0..16).rev() {
+            let rest = number >> (4 * place);
+            if rest != 0 || place < digits {
+                let at = (rest & 15) as usize;
+                self.text("0123456789abcdef".get(at..=at).unwrap_or(""));
+            }
+        }
+        self
+    }
+
+    fn end(&self) {
+        if self.failed {
+            Stream::new(true).text("devmem: cannot write the output\n");
+            exit(1);
+        }
+    }
+}
+
+/// What the call gave, or the end.
+fn must<T>(result: Result<T, Error>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => refused(&error),
+    }
+}
+
+#[cold]
+fn wrong(why: &str) -> ! {
+    Stream::new(true)
+        .text("devmem: ")
+        .text(why)
+        .text("\n")
+        .text(USAGE);
+    exit(2)
+}
+
+#[cold]
+fn refused(error: &Error) -> ! {
+    let mut out = Stream::new(true);
+    tell(out.text("devmem: "), error);
+    out.text("\n");
+    exit(1)
+}
+
+fn tell(out: &mut Stream, error: &Error) {
+    let why = match *error {
+        Error::OutOfRange { .. } => "the window ends before that",
+        Error::Unaligned { .. } => "the address is not a multiple of the width",
+        Error::TooLong { .. } => "it does not fit in the address space",
+        Error::Sys { call, .. } => {
+            out.text(call.name());
+            ""
+        }
+        Error::Device(problem) => match problem {
+            Problem::Physical { address, .. } => {
+                out.text("physical memory at 0x").hex(address, 1);
+                if error.errno() == Some(Errno::PERM) {
+                    " is kept from programs: a driver has it, or it is RAM (STRICT_DEVMEM)"
+                } else {
+                    " cannot be mapped"
+                }
+            }
+            Problem::PortBar { .. } => "the BAR is of I/O ports, which cannot be mapped",
+            Problem::NoBar { .. } => "there is no such BAR, or it has no address",
+            Problem::NoMap { .. } => "the device has no such map",
+            Problem::NotFound => "there is no such device",
+            Problem::SameName { .. } => "several devices have this name: give a number",
+            Problem::Address => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION",
+            _ => "sysfs does not say what it should",
+        },
+        _ => "refused",
+    };
+    out.text(why);
+    if let Some(errno) = error.errno() {
+        out.text(": ").text(match errno {
+            Errno::NOENT | Errno::NODEV | Errno::NXIO => "not there",
+            Errno::ACCESS | Errno::PERM => "not permitted",
+            Errno::INVAL => "not valid",
+            _ => "failed",
+        });
+        let number = u64::try_from(errno.raw_os_error()).unwrap_or(0);
+        out.text(" (errno 0x").hex(number, 1).text(")");
+    }
+}
+
+const SIGBUS: c_int = 7;
+const SIGSEGV: c_int = 11;
+
+/// The access that faulted cannot go on.
+extern "C" fn on_fault(_: c_int, _: &signal::Info, _: usize) {
+    Stream::new(true).text("devmem: bus error: no register answers there\n");
+    exit(3)
+}
+
+/// What is to be done there.
+#[derive(Clone, Copy)]
+enum Task {
+    Read,
+    Write(u64),
+    Dump(usize),
+}
+
+fn main(arguments: &Arguments) -> u8 {
+    for signal in [SIGBUS, SIGSEGV] {
+        let _ = signal::handle(signal, on_fault);
+    }
+    // Without the program's name.
+    let words = (1..).map_while(|number| arguments.get(number));
+    let mut options = Options::new(words.map(|word| word.to_bytes()));
+    let (mut bits, mut dump) = (32, None);
+    loop {
+        let Ok(option) = options.next_opt() else {
+            wrong("an option takes no value here");
+        };
+        let mut value = || match options.value() {
+            Ok(word) => number(word),
+            Err(_) => wrong("an option wants a value"),
+        };
+        match option {
+            None => break,
+            Some(Opt::Short(b'w')) => bits = value(),
+            Some(Opt::Short(b'd')) => dump = Some(value()),
+            Some(Opt::Short(b'h') | Opt::Long(b"help")) => {
+                let mut out = Stream::new(false);
+                out.text(USAGE).end();
+                return 0;
+            }
+            Some(_) => wrong("there is no such option"),
+        }
+    }
+    let mut word = |missing| match options.next_positional() {
+        Some(word) => word,
+        None => wrong(missing),
+    };
+    let kind = word("which window?");
+    let device = match kind {
+        b"mem" => None,
+        b"uio" | b"pci" => Some(word("which device?")),
+        _ => wrong("there is no such window"),
+    };
+    let at = number(word("where?"));
+    let value = options.next_positional().map(number);
+    if options.next_positional().is_some() {
+        wrong("too many words");
+    }
+    let task = match (value, dump) {
+        (Some(_), Some(_)) => wrong("a dump writes no value"),
+        (Some(value), None) => Task::Write(value),
+        // What does not fit is longer than any window.
+        (None, Some(len)) => Task::Dump(usize::try_from(len).unwrap_or(usize::MAX)),
+        (None, None) => Task::Read,
+    };
+    // Before anything is mapped.
+    let width = match bits {
+        8 => 1,
+        16 => 2,
+        32 => 4,
+        64 if cfg!(target_pointer_width = "64") => 8,
+        64 => wrong("64 bits are not one access on this machine"),
+        _ => wrong("BITS is 8, 16, 32 or 64"),
+    };
+    match task {
+        Task::Write(value) if width < 8 && value >> bits != 0 => wrong("VALUE has more than BITS"),
+        Task::Dump(len) if len & (width - 1) != 0 => wrong("LEN is not a multiple of BITS"),
+        _ => {}
+    }
+    let (window, offset) = match device {
+        None => memory(at, task, width),
+        Some(device) => part_of(kind, device, at, task),
+    };
+    act(window, offset, at, task, width)
+}
+
+/// Physical memory: from the address on, and the offset in that.
+fn memory(address: u64, task: Task, width: usize) -> (Window, usize) {
+    let len = match task {
+        Task::Dump(len) => len,
+        _ => width,
+    };
+    // SAFETY: who calls this program answers for what he accesses. Its own memory is RAM, which kernels that are not
+    // for experiments keep from it.
+    let window = unsafe {
+        if matches!(task, Task::Write(_)) {
+            devmem::map(address, len)
+        } else {
+            devmem::map_read_only(address, len)
+        }
+    };
+    (must(window), 0)
+}
+
+/// A device's map or BAR, and the offset in it.
+fn part_of(kind: &[u8], device: &[u8], offset: u64, task: Task) -> (Window, usize) {
+    let (name, part) = match device.iter().position(|byte| *byte == b'/') {
+        None => (device, 0),
+        Some(slash) => {
+            let (name, part) = device.split_at(slash);
+            (name, number(part.get(1..).unwrap_or(b"")))
+        }
+    };
+    let (Ok(part), true) = (u8::try_from(part), name.iter().all(u8::is_ascii)) else {
+        wrong("no device is called so");
+    };
+    // SAFETY: ASCII is UTF-8. (The check of UTF-8 is half a kilobyte.)
+    let name = unsafe { core::str::from_utf8_unchecked(name) };
+    let window = if kind == b"uio" {
+        let device = if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            Uio::open(u32::try_from(number(name.as_bytes())).unwrap_or(u32::MAX))
+        } else {
+            Uio::find(name)
+        };
+        // SAFETY: who calls this program answers for what he accesses.
+        unsafe { ManuallyDrop::new(must(device)).map(part) }
+    } else {
+        let function = Function::new(must(name.parse()));
+        must(function.enable());
+        // SAFETY: as above.
+        unsafe {
+            if matches!(task, Task::Write(_)) {
+                function.map(part)
+            } else {
+                function.map_read_only(part)
+            }
+        }
+    };
+    // What does not fit is past the end of any window.
+    (must(window), usize::try_from(offset).unwrap_or(usize::MAX))
+}
+
+/// Does it, and ends: the kernel closes and unmaps.
+fn act(mut window: Window, offset: usize, at: u64, task: Task, width: usize) -> ! {
+    let mut out = Stream::new(false);
+    let digits = 2 * width as u32;
+    match task {
+        Task::Read => {
+            let value = read(&mut window, offset, width);
+            out.text("0x").hex(value, digits).text("\n");
+        }
+        // The value fits, as was looked at before.
+        Task::Write(value) => must(match width {
+            1 => window.write(offset, value as u8),
+            2 => window.write(offset, value as u16),
+            #[cfg(target_pointer_width = "64")]
+            8 => window.write(offset, value),
+            _ => window.write(offset, value as u32),
+        }),
+        Task::Dump(len) => {
+            const LINE: usize = 16;
+            let mut done = 0;
+            while done < len {
+                if done & (LINE - 1) == 0 {
+                    let line = at.wrapping_add(done as u64);
+                    out.text(if done == 0 { "" } else { "\n" })
+                        .hex(line, 8)
+                        .text(":");
+                }
+                // An offset that wraps is past the end.
+                let value = read(&mut window, offset.saturating_add(done), width);
+                out.text(" ").hex(value, digits).end();
+                done += width;
+            }
+            out.text(if len == 0 { "" } else { "\n" });
+        }
+    }
+    out.end();
+    exit(0)
+}
+
+fn read(window: &mut Window, offset: usize, width: usize) -> u64 {
+    match width {
+        1 => must(window.read::<u8>(offset)).into(),
+        2 => must(window.read::<u16>(offset)).into(),
+        #[cfg(target_pointer_width = "64")]
+        8 => must(window.read(offset)),
+        _ => must(window.read::<u32>(offset)).into(),
+    }
+}
+
+/// A number: decimal, or hexadecimal after "0x".
+fn number(word: &[u8]) -> u64 {
+    let (digits, base) = match word.strip_prefix(b"0x") {
+        Some(digits) => (digits, 16),
+        None => (word, 10),
+    };
+    let number = digits.iter().try_fold(0u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(base)?;
+        number.checked_mul(base.into())?.checked_add(digit.into())
+    });
+    match number {
+        Some(number) if !digits.is_empty() => number,
+        _ => wrong("that is no number"),
+    }
+}

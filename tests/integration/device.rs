@@ -1,0 +1,494 @@
+//! Windows to the registers of devices that QEMU emulates, on the kernels of `cargo qemu`:
+//!
+//! - `edu`: takes 32 bits below 0x80 and 32 or 64 above, and nothing else, so that an access that works had that width;
+//! - `pci-testdev`: counts writes. A write of one byte to its "wildcard" address rings a bell and is not
+//!   counted, a wider one that reaches that address is;
+//! - `ivshmem-plain`: a BAR of 256 bytes, less than any page, and one of memory, above 4 GiB where the board can;
+//! - `lsi53c895a`: two BARs that the generic UIO driver gives as maps;
+//! - the board's clock.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rawmap::device::pci::{Bar, Function, Kind};
+use rawmap::device::uio::Uio;
+use rawmap::device::{Problem, Window, devmem};
+use rawmap::{Error, page_size};
+use rawmap_core::{Call, Errno};
+use rawmap_tests::{machine, skip};
+
+const EDU: (u16, u16) = (0x1234, 0x11e8);
+const TESTDEV: (u16, u16) = (0x1b36, 0x0005);
+const IVSHMEM: (u16, u16) = (0x1af4, 0x1110);
+const LSI: (u16, u16) = (0x1000, 0x0012);
+
+/// The devices are one, the tests are many.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The turn of a test, where there are devices.
+fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
+    if machine().is_none() {
+        skip(test, "needs QEMU's devices: a guest of `cargo qemu`");
+        return None;
+    }
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn function((vendor, device): (u16, u16)) -> Function {
+    let function = Function::find(vendor, device).unwrap();
+    assert_eq!(function.id(), Ok((vendor, device)));
+    function.enable().unwrap();
+    function
+}
+
+fn window(function: &Function, bar: u8) -> Window {
+    // SAFETY: registers of a device that is there for tests; none that is used here makes it access memory.
+    unsafe { function.map(bar) }.unwrap()
+}
+
+/// Has the generic driver take a device, and gives the number that it has from then on.
+fn bind(id: (u16, u16)) -> u32 {
+    let function = function(id);
+    let driver = Path::new("/sys/bus/pci/drivers/uio_pci_generic");
+    let device = Path::new("/sys/bus/pci/devices").join(function.address().to_string());
+    if !device.join("driver").exists() {
+        let numbers = format!("{:x} {:x}", id.0, id.1);
+        // The kernel has the numbers already where a test took the driver off.
+        let _ = fs::write(driver.join("new_id"), numbers);
+        let _ = fs::write(driver.join("bind"), function.address().to_string());
+    }
+    let entry = fs::read_dir(device.join("uio")).unwrap().next().unwrap();
+    let name = entry.unwrap().file_name();
+    let number = name.to_str().unwrap().strip_prefix("uio").unwrap();
+    number.parse().unwrap()
+}
+
+fn unbind(id: (u16, u16)) {
+    let driver = Path::new("/sys/bus/pci/drivers/uio_pci_generic");
+    let address = function(id).address().to_string();
+    if driver.join(&address).exists() {
+        fs::write(driver.join("unbind"), address).unwrap();
+    }
+}
+
+/// What the device is known by, whatever the window.
+fn check_edu(registers: &mut Window) {
+    assert_eq!(registers.len(), 1 << 20);
+    assert_eq!(registers.read::<u32>(0), Ok(0x0100_00ed));
+    for value in [0, 0x1234_5678, u32::MAX] {
+        registers.write(4, value).unwrap();
+        assert_eq!(registers.read_pure::<u32>(4), Ok(!value));
+    }
+    registers.write(8, 10u32).unwrap();
+    let start = Instant::now();
+    while registers.read::<u32>(0x20).unwrap() & 1 != 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "10!");
+    }
+    assert_eq!(registers.read::<u32>(8), Ok(3_628_800));
+    let limit = 1 << 20;
+    let (offset, len) = (limit - 2, 4);
+    let outside = Error::OutOfRange { offset, len, limit };
+    assert_eq!(registers.read::<u32>(limit as usize - 2), Err(outside));
+    assert!(matches!(
+        registers.write(6, 1u32),
+        Err(Error::Unaligned {
+            offset: 6,
+            align: 4
+        })
+    ));
+}
+
+#[test]
+fn pci_gives_the_registers_of_edu() {
+    let Some(_turn) = turn("device::pci_gives_the_registers_of_edu") else {
+        return;
+    };
+    let function = function(EDU);
+    let bar = function.bar(0).unwrap();
+    let prefetchable = false;
+    assert_eq!(bar.kind, Kind::Memory { prefetchable });
+    assert_eq!(bar.len, 1 << 20);
+    check_edu(&mut window(&function, 0));
+    // SAFETY: as in `window`.
+    let mut reader = unsafe { function.map_read_only(0) }.unwrap();
+    assert_eq!(reader.read::<u32>(0), Ok(0x0100_00ed));
+    assert_eq!(reader.write(4, 1u32), Err(Error::Protected));
+}
+
+#[test]
+fn an_access_of_32_or_64_bits_is_one() {
+    let Some(_turn) = turn("device::an_access_of_32_or_64_bits_is_one") else {
+        return;
+    };
+    let mut registers = window(&function(EDU), 0);
+    // A write of 32 bits to the lower half replaces the whole register; the upper half is no register.
+    registers.write(0x80, 0x89ab_cdefu32).unwrap();
+    assert_eq!(registers.read::<u32>(0x80), Ok(0x89ab_cdef));
+    #[cfg(target_pointer_width = "64")]
+    {
+        // In one piece, or its upper half would be lost.
+        registers.write(0x80, 0x0123_4567_89ab_cdefu64).unwrap();
+        assert_eq!(registers.read::<u64>(0x80), Ok(0x0123_4567_89ab_cdef));
+        // Control: in two pieces it is.
+        registers.write(0x80, 0x89ab_cdefu32).unwrap();
+        registers.write(0x84, 0x0123_4567u32).unwrap();
+        assert_eq!(registers.read::<u64>(0x80), Ok(0x89ab_cdef));
+        // Below 0x80 the device gives all ones to 64 bits; in two pieces these would be two registers.
+        assert_eq!(registers.read::<u64>(0), Ok(u64::MAX));
+    }
+}
+
+/// The test device's numbers of tests.
+const PLAIN: u8 = 0;
+const WILDCARD: u8 = 1;
+const DATAMATCH: u8 = 2;
+
+/// How many writes the device counts, of those to the address of one of its tests.
+fn counted(registers: &mut Window, test: u8, writes: impl FnOnce(&mut Window)) -> u32 {
+    registers.write(0, test).unwrap();
+    // Where the three of them are, and what a match is.
+    assert_eq!(registers.read::<u8>(1), Ok(1), "width");
+    assert_eq!(registers.read::<u32>(4), Ok(2048 + u32::from(test)));
+    let data = if test == WILDCARD { 0xce } else { 0xfa };
+    assert_eq!(registers.read::<u8>(8), Ok(data));
+    assert_eq!(registers.read::<u32>(12), Ok(0), "count");
+    writes(registers);
+    registers.read(12).unwrap()
+}
+
+#[test]
+fn a_write_is_one_write_of_its_width() {
+    let Some(_turn) = turn("device::a_write_is_one_write_of_its_width") else {
+        return;
+    };
+    let function = function(TESTDEV);
+    let registers = &mut window(&function, 0);
+    let write8 = |at, value: u8| move |w: &mut Window| w.write(at, value).unwrap();
+    let write16 = |at, value: u16| move |w: &mut Window| w.write(at, value).unwrap();
+    let write32 = |at, value: u32| move |w: &mut Window| w.write(at, value).unwrap();
+
+    // One is one, and not none or two.
+    assert_eq!(counted(registers, PLAIN, write8(2048, 0xfa)), 1);
+    assert_eq!(counted(registers, PLAIN, write16(2048, 0xfa)), 1);
+    assert_eq!(counted(registers, PLAIN, write32(2048, 0xfa)), 1);
+    let three = |w: &mut Window| (0..3).for_each(|_| w.write(2048, 0xfau8).unwrap());
+    assert_eq!(counted(registers, PLAIN, three), 3);
+    assert_eq!(counted(registers, PLAIN, write8(2049, 0xfa)), 0);
+
+    // 8 bits ring the bell of the wildcard, wider ones are counted.
+    assert_eq!(counted(registers, WILDCARD, write8(2049, 0xfa)), 0);
+    assert_eq!(counted(registers, WILDCARD, write16(2048, 0xfafa)), 1);
+    assert_eq!(counted(registers, WILDCARD, write32(2048, 0)), 1);
+    // Control: 32 bits as four times 8 are seen to be that.
+    let bytes = |w: &mut Window| (2048..2052).for_each(|at| w.write(at, 0u8).unwrap());
+    assert_eq!(counted(registers, WILDCARD, bytes), 0);
+
+    // 16 bits end before 2050, 32 bits reach it, and not as 8 bits: those would ring.
+    assert_eq!(counted(registers, DATAMATCH, write16(2048, 0xfafa)), 0);
+    assert_eq!(counted(registers, DATAMATCH, write32(2048, 0x00fa_0000)), 1);
+    assert_eq!(counted(registers, DATAMATCH, write8(2050, 0xfa)), 0);
+
+    // Reads of each width, of the same bytes.
+    counted(registers, PLAIN, |_| ());
+    let bytes = [4, 5, 6, 7].map(|at| registers.read::<u8>(at).unwrap());
+    assert_eq!(registers.read::<u32>(4), Ok(u32::from_le_bytes(bytes)));
+    let halves = [4, 6].map(|at| registers.read::<u16>(at).unwrap());
+    assert_eq!(u32::from(halves[0]) | u32::from(halves[1]) << 16, 2048);
+    registers.modify(2048, |_: u8| 0xfa).unwrap();
+    assert_eq!(registers.read::<u32>(12), Ok(1));
+}
+
+#[test]
+fn bars_that_cannot_be_mapped_are_errors() {
+    let Some(_turn) = turn("device::bars_that_cannot_be_mapped_are_errors") else {
+        return;
+    };
+    let function = function(TESTDEV);
+    let refused = |bar| {
+        // SAFETY: as in `window`.
+        unsafe { function.map(bar) }.map(drop)
+    };
+    assert_eq!(function.bar(1).unwrap().kind, Kind::Port);
+    let port = Error::Device(Problem::PortBar { bar: 1 });
+    assert_eq!(refused(1), Err(port));
+    let text = std::io::Error::from(port).to_string();
+    assert_eq!(text, "BAR 1 is of I/O ports, which cannot be mapped");
+    for bar in [3, 5, 7] {
+        assert_eq!(refused(bar), Err(Error::Device(Problem::NoBar { bar })));
+    }
+}
+
+#[test]
+fn a_bar_that_is_smaller_than_a_page_is_found_in_it() {
+    let Some(_turn) = turn("device::a_bar_that_is_smaller_than_a_page_is_found_in_it") else {
+        return;
+    };
+    let page = page_size().unwrap().get() as u64;
+    for (id, len) in [(IVSHMEM, 256), (TESTDEV, 4096)] {
+        let function = function(id);
+        let Bar {
+            address,
+            len: found,
+            ..
+        } = function.bar(0).unwrap();
+        eprintln!("{id:x?}: {found} bytes at {address:#x}, in pages of {page} bytes");
+        assert_eq!(found, len);
+        assert_eq!(window(&function, 0).len() as u64, len);
+    }
+    // Its registers, wherever it is in the page: two to be written, which nobody looks at without interrupts.
+    let mut registers = window(&function(IVSHMEM), 0);
+    registers.write(0, 0xffff_ffffu32).unwrap();
+    assert_eq!(registers.read::<u32>(0), Ok(0xffff_ffff));
+    // No such register, but inside.
+    registers.read::<u32>(252).unwrap();
+    assert!(registers.read::<u32>(256).is_err());
+}
+
+#[test]
+fn uio_gives_registers_and_interrupts() {
+    let Some(_turn) = turn("device::uio_gives_registers_and_interrupts") else {
+        return;
+    };
+    unbind(LSI);
+    let number = bind(EDU);
+    let device = Uio::find("uio_pci_generic").unwrap();
+    assert_eq!(device.number(), number);
+    let map = device.map_info(0).unwrap();
+    assert_eq!((map.offset, map.len), (0, 1 << 20));
+    assert_eq!(map.address, function(EDU).bar(0).unwrap().address);
+    // SAFETY: registers of a device that is there for tests; none that is used here makes it access memory.
+    let mut registers = unsafe { device.map(0) }.unwrap();
+    check_edu(&mut registers);
+    for map in [1, 4, 255] {
+        assert_eq!(
+            device.map_info(map),
+            Err(Error::Device(Problem::NoMap { map }))
+        );
+    }
+
+    let short = Some(Duration::from_millis(20));
+    let long = Some(Duration::from_secs(60));
+    assert_eq!(device.wait(short), Ok(None));
+    device.enable_interrupts().unwrap();
+    let mut before = None;
+    for cause in [1u32, 0x8000_0001] {
+        registers.write(0x60, cause).unwrap();
+        let count = device.wait(long).unwrap().expect("an interrupt");
+        assert_eq!(registers.read::<u32>(0x24), Ok(cause));
+        if let Some(before) = before.replace(count) {
+            assert_eq!(count, before + 1);
+        }
+        // The driver has turned it off: another one is not told of.
+        registers.write(0x60, 2u32).unwrap();
+        assert_eq!(device.wait(short), Ok(None));
+        registers.write(0x64, u32::MAX).unwrap();
+        assert_eq!(registers.read::<u32>(0x24), Ok(0));
+        device.enable_interrupts().unwrap();
+        assert_eq!(device.wait(short), Ok(None));
+    }
+    // Turned off by order, it stays pending, and comes when it is turned on.
+    device.disable_interrupts().unwrap();
+    registers.write(0x60, 4u32).unwrap();
+    assert_eq!(device.wait(short), Ok(None));
+    device.enable_interrupts().unwrap();
+    // Without a timeout, too.
+    assert_eq!(device.wait(None).unwrap(), before.map(|count| count + 1));
+    registers.write(0x64, u32::MAX).unwrap();
+}
+
+#[test]
+fn each_map_of_a_uio_device_is_at_its_page() {
+    let Some(_turn) = turn("device::each_map_of_a_uio_device_is_at_its_page") else {
+        return;
+    };
+    bind(EDU);
+    let number = bind(LSI);
+    // Now there are two of that name.
+    assert!(matches!(
+        Uio::find("uio_pci_generic"),
+        Err(Error::Device(Problem::SameName { .. }))
+    ));
+    let device = Uio::open(number).unwrap();
+    let function = function(LSI);
+    let page = page_size().unwrap().get();
+    // BAR 0 is of ports, 1 of registers, 2 of memory: maps 0 and 1. The driver gives whole pages, and says where
+    // in the first one the BAR begins.
+    for (map, bar) in [(0, 1), (1, 2)] {
+        let (map, bar) = (device.map_info(map).unwrap(), function.bar(bar).unwrap());
+        eprintln!("{map:x?} of {bar:x?}, in pages of {page} bytes");
+        assert_eq!(map.address % page as u64, 0);
+        assert_eq!(map.address + map.offset as u64, bar.address);
+        assert_eq!((map.offset + map.len) % page, 0);
+        assert!(map.len as u64 >= bar.len && map.len as u64 - bar.len < page as u64);
+    }
+    // SAFETY: as in `window`.
+    let mut registers = unsafe { device.map(0) }.unwrap();
+    // SAFETY: as in `window`.
+    let mut memory = unsafe { device.map(1) }.unwrap();
+    // What is written through the device's map shows through the BAR, and the other way round.
+    const SCRATCH: usize = 0x34;
+    for (map, bar, offsets) in [
+        (&mut registers, 1, [SCRATCH, SCRATCH]),
+        (&mut memory, 2, [0, 8188]),
+    ] {
+        let mut same = window(&function, bar);
+        for offset in offsets {
+            for value in [0xdead_beefu32, 0x0123_4567] {
+                map.write(offset, value).unwrap();
+                assert_eq!(same.read::<u32>(offset), Ok(value));
+                same.write(offset, !value).unwrap();
+                assert_eq!(map.read::<u32>(offset), Ok(!value));
+            }
+        }
+    }
+    unbind(LSI);
+    assert_eq!(
+        Uio::open(number).map(drop),
+        Err(Error::Sys {
+            call: Call::Open,
+            errno: Errno::NOENT
+        })
+    );
+}
+
+/// A range of `/proc/iomem` whose name starts so.
+fn iomem(start: &str) -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/iomem").unwrap();
+    text.lines().find_map(|line| {
+        let (range, name) = line.split_once(" : ")?;
+        let (first, last) = range.trim().split_once('-')?;
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        name.starts_with(start)
+            .then(|| (number(first), number(last) - number(first) + 1))
+    })
+}
+
+/// Tells whether this kernel was built with `STRICT_DEVMEM`, as Debian's are and those of `qemu/kernel/` are not.
+fn is_strict() -> bool {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../qemu/machines.toml");
+    let rows: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
+    let machines = rows["machine"].as_array().unwrap();
+    let name = machine().unwrap();
+    let row = machines
+        .iter()
+        .find(|row| row["name"].as_str() == Some(&name));
+    row.unwrap()["kernel"].as_str() == Some("debian")
+}
+
+#[test]
+fn devmem_maps_any_physical_address() {
+    let Some(_turn) = turn("device::devmem_maps_any_physical_address") else {
+        return;
+    };
+    let edu = function(EDU).bar(0).unwrap();
+    // SAFETY: registers of a device that is there for tests; none that is used here makes it access memory.
+    check_edu(&mut unsafe { devmem::map(edu.address, 1 << 20) }.unwrap());
+    // From an odd byte on: the first register of the window is the device's second.
+    // SAFETY: as above.
+    let mut odd = unsafe { devmem::map(edu.address + 3, 21) }.unwrap();
+    odd.write(1, 7u32).unwrap();
+    assert_eq!(odd.read::<u32>(1), Ok(!7));
+    assert!(odd.read::<u32>(0).is_err());
+    assert!(odd.read::<u32>(21).is_err());
+    // Memory of a device, above 4 GiB where the board has such addresses, also on 32 bit.
+    let function = function(IVSHMEM);
+    let memory = function.bar(2).unwrap();
+    eprintln!("memory of a device at {:#x}", memory.address);
+    let board_has = machine().unwrap() != "armv7";
+    assert!(!board_has || memory.address >> 32 != 0);
+    window(&function, 2).write(4096, 0x600d_f00du32).unwrap();
+    // SAFETY: memory that nobody else uses.
+    let high = unsafe { devmem::map_read_only(memory.address + 4096, 4) }.unwrap();
+    assert_eq!(high.read_pure::<u32>(0), Ok(0x600d_f00d));
+}
+
+#[test]
+fn devmem_says_why_not() {
+    let Some(_turn) = turn("device::devmem_says_why_not") else {
+        return;
+    };
+    let refused = |address, len| {
+        // SAFETY: it is not accessed.
+        unsafe { devmem::map_read_only(address, len) }.map(drop)
+    };
+    // No machine has so many address bits.
+    for address in [1 << 56, i64::MAX as u64 - 4095, u64::MAX - 4095] {
+        let error = refused(address, 4096).expect_err(&format!("{address:#x}"));
+        assert!(
+            matches!(
+                error,
+                Error::Device(Problem::Physical { address: told, len: 4096, errno })
+                    if told == address && errno != Errno::PERM
+            ),
+            "{error:?}"
+        );
+    }
+    let long = refused(0, usize::MAX);
+    assert!(matches!(long, Err(Error::TooLong { .. })), "{long:?}");
+    if is_strict() {
+        let (address, len) = (iomem("System RAM").unwrap().0 + (64 << 20), 4096);
+        let errno = Errno::PERM;
+        let kept = Error::Device(Problem::Physical {
+            address,
+            len,
+            errno,
+        });
+        assert_eq!(refused(address, 4096), Err(kept));
+        let told = std::io::Error::from(kept);
+        assert_eq!(told.kind(), std::io::ErrorKind::PermissionDenied);
+        assert!(told.to_string().contains("STRICT_DEVMEM"), "{told}");
+    }
+}
+
+/// The board's clock: where its registers are, its driver, and what the driver calls the device.
+fn clock() -> (u64, &'static Path, &'static str) {
+    if cfg!(target_arch = "riscv64") {
+        let driver = Path::new("/sys/bus/platform/drivers/goldfish_rtc");
+        (0x10_1000, driver, "101000.rtc")
+    } else {
+        let driver = Path::new("/sys/bus/amba/drivers/rtc-pl031");
+        (0x0901_0000, driver, "9010000.pl031")
+    }
+}
+
+#[test]
+fn devmem_reads_the_clock_when_its_driver_lets_go() {
+    let Some(_turn) = turn("device::devmem_reads_the_clock_when_its_driver_lets_go") else {
+        return;
+    };
+    let (address, driver, name) = clock();
+    // SAFETY: a clock, that is read.
+    let map = || unsafe { devmem::map_read_only(address, 0x20) };
+    let bound = driver.join(name).exists();
+    if bound && is_strict() {
+        let (len, errno) = (0x20, Errno::PERM);
+        let kept = Error::Device(Problem::Physical {
+            address,
+            len,
+            errno,
+        });
+        assert_eq!(map().map(drop), Err(kept));
+    }
+    if bound {
+        fs::write(driver.join("unbind"), name).unwrap();
+    }
+    let mut registers = map().unwrap();
+    let mut now = || registers.read::<u32>(0).unwrap();
+    let (start, first) = (Instant::now(), now());
+    while now() == first {
+        assert!(start.elapsed() < Duration::from_secs(60), "it stands still");
+    }
+    if !cfg!(target_arch = "riscv64") {
+        // What it is called, at the end of its page.
+        // SAFETY: as above.
+        let end = unsafe { devmem::map_read_only(address + 0xfe0, 0x20) }.unwrap();
+        let id = [0x00, 0x04, 0x10, 0x14].map(|at| end.read_pure::<u32>(at).unwrap());
+        assert_eq!(id, [0x31, 0x10, 0x0d, 0xf0]);
+    }
+    if bound {
+        fs::write(driver.join("bind"), OsStr::new(name).as_encoded_bytes()).unwrap();
+    }
+}
