@@ -2,9 +2,12 @@
 
 mod advise;
 mod compat;
+mod cursor;
 mod device;
 mod failing;
 mod fixes;
+mod flash;
+mod flash_store;
 mod flush;
 mod kinds;
 mod large;

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use embedded_storage::nor_flash::{
     ErrorType, MultiwriteNorFlash, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
@@ -71,12 +72,17 @@ mod sealed {
 ///
 /// | made by | after `write` and `erase` are `Ok` | after `commit` is `Ok` |
 /// |---|---|---|
-/// | [`new`](Self::new) | on the medium: each costs a flush of the device | the same |
+/// | [`new`](Self::new) | on the medium: a write costs a flush of the device | the same |
 /// | [`buffered`](Self::buffered) | in the file, for all processes; not on the medium | on the medium |
 ///
 /// With `new` a power cut leaves what the traits allow: all that was done before is there; of the write or the erase
 /// that was under way, some of the bytes that it changes may have their old values and some the new ones; others
 /// are untouched. That is what storage crates are built for.
+///
+/// Of a chip they often hope for more: that an erase goes from the front to the back. So it is here. The first word
+/// (`WRITE` bytes) of each block is erased first, the last one last, and for `new` that is the order on the
+/// medium: three flushes of the device for an erase. A block whose first word is not erased is as it was; one
+/// whose last word is erased is so in whole.
 ///
 /// With `buffered` the kernel may store pages in any order before a commit: a power cut then can leave a later
 /// write without an earlier one, which storage crates are *not* built for. It is for files that only have to
@@ -273,7 +279,25 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         };
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let span = self.span(from, len, ERASE)?;
-        self.change(span, |bytes| bytes.fill(0xFF))
+        // Of each block: its first word, what is between, its last word.
+        let parts = if ERASE < WRITE.saturating_mul(2) {
+            [(0, ERASE), (0, 0), (0, 0)]
+        } else {
+            let last = ERASE.saturating_sub(WRITE);
+            [(0, WRITE), (WRITE, last), (last, ERASE)]
+        };
+        for (start, end) in parts.into_iter().filter(|(start, end)| start < end) {
+            self.change(span, |bytes| {
+                for block in bytes.chunks_exact_mut(ERASE) {
+                    if let Some(part) = block.get_mut(start..end) {
+                        part.fill(0xFF);
+                    }
+                }
+            })?;
+            // A kill does not come between these, either.
+            compiler_fence(Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     /// # Errors
