@@ -6,6 +6,11 @@
     reason = "this is the layer for programs with std"
 )]
 
+/// The code in the repository's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod desc;
 pub mod memfd;
 mod mmap;

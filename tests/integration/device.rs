@@ -18,7 +18,8 @@ use rawmap::device::uio::Uio;
 use rawmap::device::{Problem, Window, devmem};
 use rawmap::{Error, page_size};
 use rawmap_core::{Call, Errno};
-use rawmap_tests::{machine, skip};
+use rawmap_tests::{command, machine, skip};
+use safe_mmio::fields::{ReadPure, ReadPureWrite};
 
 const EDU: (u16, u16) = (0x1234, 0x11e8);
 const TESTDEV: (u16, u16) = (0x1b36, 0x0005);
@@ -139,6 +140,49 @@ fn an_access_of_32_or_64_bits_is_one() {
         // Below 0x80 the device gives all ones to 64 bits; in two pieces these would be two registers.
         assert_eq!(registers.read::<u64>(0), Ok(u64::MAX));
     }
+}
+
+#[test]
+fn a_driver_as_a_program() {
+    let Some(_turn) = turn("device::a_driver_as_a_program") else {
+        return;
+    };
+    // As it was found.
+    unbind(EDU);
+    let output = command(env!("CARGO_BIN_EXE_uio-driver")).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success());
+    for line in [
+        "0! = 1\n",
+        "5! = 120\n",
+        "12! = 479001600\n",
+        "13! is too much for it\n",
+    ] {
+        assert!(said.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn safe_mmio_has_typed_registers() {
+    /// The first of edu's.
+    #[repr(C)]
+    struct Registers {
+        identification: ReadPure<u32>,
+        liveness: ReadPureWrite<u32>,
+        factorial: ReadPureWrite<u32>,
+    }
+    let Some(_turn) = turn("device::safe_mmio_has_typed_registers") else {
+        return;
+    };
+    let mut window = window(&function(EDU), 0);
+    let mut registers = window.registers::<Registers>(0).unwrap();
+    let identification = safe_mmio::field_shared!(registers, identification).read();
+    assert_eq!(identification, 0x0100_00ed);
+    safe_mmio::field!(registers, liveness).write(5);
+    assert_eq!(safe_mmio::field_shared!(registers, liveness).read(), !5);
+    safe_mmio::field_shared!(registers, factorial).read();
+    assert!(window.registers::<[u64; 1 << 18]>(0).is_err());
 }
 
 /// The test device's numbers of tests.

@@ -162,14 +162,14 @@ fn run<C: Chip>(chip: &mut C, model: &mut Vec<u8>, steps: &[Step]) {
             }
             Step::ReadBytes { at, len } => {
                 let mut bytes = vec![0x33; *len];
-                let fits = *at as usize + len <= LEN;
+                let fits = u64::from(*at) + *len as u64 <= LEN as u64;
                 assert_eq!(ReadStorage::read(chip, *at, &mut bytes).is_ok(), fits);
                 if fits {
                     assert_eq!(bytes, model[range(*at, *len)]);
                 }
             }
             Step::WriteBytes { at, bytes } => {
-                let fits = *at as usize + bytes.len() <= LEN;
+                let fits = u64::from(*at) + bytes.len() as u64 <= LEN as u64;
                 if let Some(result) = chip.write_bytes(*at, bytes) {
                     assert_eq!(result.is_ok(), fits);
                     if fits {

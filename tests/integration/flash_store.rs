@@ -146,6 +146,12 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
         } else {
             &["--buffered"]
         };
+        // Some live long, so that it goes on: the store tidies up for a tenth of a second now and then.
+        let longest = if random.random_ratio(1, 10) {
+            20 * longest
+        } else {
+            longest
+        };
         let lifetime = Duration::from_micros(random.random_range(0..longest));
         let kill_after = random.random_range(1..60);
         let run = run(&path, buffered, lifetime, kill_after);
@@ -164,7 +170,9 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
         under_way = run.under_way;
     }
     println!("{kills} kills: {done} acts done, {half} killed while they were done, {early} before");
-    assert!(done > 0 && half > kills / 10, "{done} {half}");
+    assert!(done > 5 * kills, "{done}");
+    // Elsewhere most are killed when they have done enough.
+    assert!(is_slow() || half > kills / 10, "{half}");
 }
 
 /// A chip in memory that remembers each change between two commits: where, what was there and what came.
