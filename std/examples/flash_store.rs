@@ -186,28 +186,32 @@ impl Entry {
     }
 }
 
-/// A file that is a chip: it gets its name when all of it is erased, so that there is none that is so in part.
+/// A file that is a chip.
 fn open(path: &Path) -> io::Result<File> {
-    let options = || File::options().read(true).write(true).clone();
-    match options().open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened,
+    if !path.exists() {
+        create(path)?;
     }
+    // The name is durable, too, also where a run before was killed when it had just given it.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    File::options().read(true).write(true).open(path)
+}
+
+/// The file gets its name when all of it is erased, so that there is none that is so in part.
+fn create(path: &Path) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    let file = options().create(true).truncate(true).open(&new)?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(true);
+    let file = options.open(&new)?;
     rawmap::reserve(&file, 0, LEN as u64)?;
     let mut erased = io::BufWriter::new(&file);
     erased.write_all(&[0xFF; LEN])?;
     erased.flush()?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The name is durable, too.
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    options().open(path)
+    fs::rename(&new, path)
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {

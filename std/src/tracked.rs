@@ -221,6 +221,10 @@ impl<const N: usize> Backing for Tracked<N> {
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
         Backing::commit(&mut self.0, offset, len)
     }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        self.0.commit_all()
+    }
 }
 
 impl<const N: usize> From<core::Tracked<N>> for Tracked<N> {

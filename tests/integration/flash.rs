@@ -319,14 +319,74 @@ fn durable_when_it_says_so() {
     let mut chip = Flash::<_, Nor, 1, 4, 4096>::buffered(tracked()).unwrap();
     chip.write(32, &[0; 8]).unwrap();
     assert_eq!(chip.get_ref().pending_bytes(), 8);
+    // What is erased already is not written again.
     chip.erase(4096, 8192).unwrap();
-    assert_eq!(chip.get_ref().pending_bytes(), 8 + 4096);
+    assert_eq!(chip.get_ref().pending_bytes(), 8);
+    chip.write(5000, &[0; 4]).unwrap();
+    chip.erase(4096, 8192).unwrap();
+    assert_eq!(chip.get_ref().pending_bytes(), 8 + 4088);
     // Neither refused nor empty ones count.
     chip.write(33, &[0; 8]).unwrap_err();
     chip.write(64, &[]).unwrap();
-    assert_eq!(chip.get_ref().pending_bytes(), 8 + 4096);
+    assert_eq!(chip.get_ref().pending_bytes(), 8 + 4088);
     chip.commit().unwrap();
     assert!(!chip.get_ref().is_dirty());
+}
+
+/// Memory whose commits fail from a given one on.
+struct Failing {
+    bytes: Vec<u8>,
+    good: usize,
+}
+
+impl AsRef<[u8]> for Failing {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Backing for Failing {
+    fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+        Ok(&mut self.bytes[offset..offset + len])
+    }
+
+    fn commit(&mut self, _: usize, _: usize) -> Result<(), Error> {
+        let left = self.good.checked_sub(1);
+        self.good = left.ok_or(Error::Lost { offset: 7 })?;
+        Ok(())
+    }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        self.commit(0, 0)
+    }
+}
+
+#[test]
+fn an_erase_that_fails_is_done_in_memory() {
+    let lost = Err(Error::Lost { offset: 7 });
+    let failing = |good| Failing {
+        bytes: vec![0; 128],
+        good,
+    };
+    type Chip = Flash<Failing, Nor, 1, 4, 64>;
+    assert!(Chip::new(failing(0)).is_err());
+    for good in 0..3 {
+        let mut chip = Chip::new(failing(1 + good)).unwrap();
+        assert_eq!(chip.erase(0, 128), lost, "commit {good} fails");
+        assert_eq!(chip.get_ref().bytes, [0xFF; 128]);
+        // Also where there is nothing left to erase.
+        assert_eq!(chip.erase(0, 128), lost);
+        assert_eq!(chip.write(0, &[0; 4]), lost);
+    }
+    // Three commits and no more; then one, to hear of failures.
+    let mut chip = Chip::new(failing(1 + 3 + 1)).unwrap();
+    chip.erase(0, 128).unwrap();
+    chip.erase(0, 128).unwrap();
+    assert_eq!(chip.get_ref().good, 0);
+    chip.erase(64, 64).unwrap();
+    let mut chip = Chip::buffered(failing(0)).unwrap();
+    chip.erase(0, 128).unwrap();
+    assert_eq!(chip.commit(), lost);
 }
 
 #[test]
@@ -336,6 +396,9 @@ fn a_medium_that_fails_is_told_of_until_a_retry() {
         Ok(disk) => disk,
         Err(reason) => return skip(NAME, &reason),
     };
+    // A process that was killed has written, and not waited.
+    disk.file.write_all_at(b"earlier", 100_000).unwrap();
+    assert_ne!(disk.medium(100_000, 7), b"earlier");
     let mut options = MmapOptions::new();
     // SAFETY: nobody else uses the disk.
     let map = unsafe {
@@ -346,6 +409,7 @@ fn a_medium_that_fails_is_told_of_until_a_retry() {
     }
     .unwrap();
     let mut chip = Flash::<_, Overwrite, 1, 1, 4096>::new(Tracked::<4>::new(map)).unwrap();
+    assert_eq!(disk.medium(100_000, 7), b"earlier");
     NorFlash::write(&mut chip, 8192, b"first").unwrap();
     assert_eq!(disk.medium(8192, 5), b"first");
     disk.fail();

@@ -20,6 +20,14 @@ pub trait Backing: AsRef<[u8]> {
     /// - [`Error::OutOfRange`]: the range ends past the last byte.
     /// - What the medium says: see [`MmapMut::flush_range`] and [`Tracked::commit`].
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error>;
+
+    /// Waits until all of it is on the medium, also what was written before, and by others: a process that was killed
+    /// before it committed leaves bytes that everybody reads and nobody has stored.
+    ///
+    /// # Errors
+    ///
+    /// - What the medium says: see [`MmapMut::flush`].
+    fn commit_all(&mut self) -> Result<(), Error>;
 }
 
 impl Backing for MmapMut {
@@ -33,6 +41,10 @@ impl Backing for MmapMut {
     #[inline]
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
         self.flush_range(offset, len)
+    }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        self.flush()
     }
 }
 
@@ -48,6 +60,11 @@ impl<const N: usize> Backing for Tracked<N> {
         Span::new(offset, len, self.len())?;
         Self::commit(self).map(|_| ())
     }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        Self::commit(self)?;
+        self.as_map().flush()
+    }
 }
 
 impl<B: Backing + ?Sized> Backing for &mut B {
@@ -59,5 +76,9 @@ impl<B: Backing + ?Sized> Backing for &mut B {
     #[inline]
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
         (**self).commit(offset, len)
+    }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        (**self).commit_all()
     }
 }

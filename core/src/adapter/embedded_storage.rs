@@ -72,24 +72,25 @@ mod sealed {
 ///
 /// | made by | after `write` and `erase` are `Ok` | after `commit` is `Ok` |
 /// |---|---|---|
-/// | [`new`](Self::new) | on the medium: a write costs a flush of the device | the same |
+/// | [`new`](Self::new) | on the medium: a write costs a flush of the device, an erase three | the same |
 /// | [`buffered`](Self::buffered) | in the file, for all processes; not on the medium | on the medium |
 ///
 /// With `new` a power cut leaves what the traits allow: all that was done before is there; of the write or the erase
 /// that was under way, some of the bytes that it changes may have their old values and some the new ones; others
-/// are untouched. That is what storage crates are built for.
+/// are untouched. That is what storage crates are built for. What it finds in the file is stored first: a
+/// process that was killed may have written it, and not have waited.
 ///
 /// Of a chip they often hope for more: that an erase goes from the front to the back. So it is here. The first word
 /// (`WRITE` bytes) of each block is erased first, the last one last, and for `new` that is the order on the
-/// medium: three flushes of the device for an erase. A block whose first word is not erased is as it was; one
-/// whose last word is erased is so in whole.
+/// medium; the kernel writes the pages around them each time. A block whose first word is not erased is as it was; one
+/// whose last word was not erased before, and is now, is so in whole. What is erased already is not written.
 ///
 /// With `buffered` the kernel may store pages in any order before a commit: a power cut then can leave a later
 /// write without an earlier one, which storage crates are *not* built for. It is for files that only have to
 /// outlive the process: when that is killed, at any moment, nothing that was `Ok` is lost.
 ///
-/// An error of the medium stays: every write and commit then fails until a retry of the map, by
-/// [`get_mut`](Self::get_mut). The bytes in memory are changed nevertheless.
+/// An error of the medium stays: every commit then fails, and with `new` every write and erase, until a retry of the
+/// map, by [`get_mut`](Self::get_mut). The bytes in memory are changed nevertheless, those of an erase in whole.
 ///
 /// # Examples
 ///
@@ -133,15 +134,18 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - [`Error::OutOfRange`]: the map is longer than 4,294,967,295 bytes, which is as far as the traits' offsets
     ///   reach. Map a part of the file.
     /// - [`Error::NotInUnits`]: its length is not a multiple of `ERASE`.
+    /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`].
     pub fn new(backing: B) -> Result<Self, Error> {
-        Self::made(backing, true)
+        let mut chip = Self::made(backing, true)?;
+        chip.backing.commit_all()?;
+        Ok(chip)
     }
 
     /// Takes a map: what is written and erased waits for [`commit`](Self::commit).
     ///
     /// # Errors
     ///
-    /// - As for [`new`](Self::new).
+    /// - [`Error::OutOfRange`] and [`Error::NotInUnits`]: as for [`new`](Self::new).
     pub fn buffered(backing: B) -> Result<Self, Error> {
         Self::made(backing, false)
     }
@@ -171,8 +175,8 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     ///
     /// - What the medium says; see [`Backing::commit`].
     pub fn commit(&mut self) -> Result<(), Error> {
-        let len = self.backing.as_ref().len();
-        self.backing.commit(0, len)
+        let all = Span::whole(self.backing.as_ref().len());
+        self.backing.commit(all.offset(), all.len())
     }
 
     /// Gives the map.
@@ -215,10 +219,31 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
             return Ok(());
         }
         change(self.backing.edit(span.offset(), span.len())?);
+        self.done(span)
+    }
+
+    /// What was changed stays before what will be: for a kill always, on the medium if that was asked for.
+    fn done(&mut self, span: Span) -> Result<(), Error> {
+        compiler_fence(Ordering::SeqCst);
         if self.durable {
             self.backing.commit(span.offset(), span.len())?;
         }
         Ok(())
+    }
+
+    /// Erases the bytes `start..end` of each block, those that are not erased; tells whether there were any.
+    fn erase_part(&mut self, blocks: Span, start: usize, end: usize) -> Result<bool, Error> {
+        let mut any = false;
+        for block in (blocks.offset()..blocks.end()).step_by(ERASE) {
+            // Inside the span: nothing wraps.
+            let part = block.wrapping_add(start)..block.wrapping_add(end);
+            let bytes = self.backing.as_ref().get(part.clone());
+            if bytes.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0xFF)) {
+                self.backing.edit(part.start, part.len())?.fill(0xFF);
+                any = true;
+            }
+        }
+        Ok(any)
     }
 }
 
@@ -286,18 +311,22 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
             let last = ERASE.saturating_sub(WRITE);
             [(0, WRITE), (WRITE, last), (last, ERASE)]
         };
-        for (start, end) in parts.into_iter().filter(|(start, end)| start < end) {
-            self.change(span, |bytes| {
-                for block in bytes.chunks_exact_mut(ERASE) {
-                    if let Some(part) = block.get_mut(start..end) {
-                        part.fill(0xFF);
-                    }
-                }
-            })?;
-            // A kill does not come between these, either.
-            compiler_fence(Ordering::SeqCst);
+        if span.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (mut stored, mut any) = (Ok(()), false);
+        for (start, end) in parts {
+            if self.erase_part(span, start, end)? {
+                any = true;
+                // What fails is erased in memory to its end.
+                stored = stored.and(self.done(span));
+            }
+        }
+        if !any {
+            // A failure that is not mended is told of here, too.
+            return self.done(span);
+        }
+        stored
     }
 
     /// # Errors

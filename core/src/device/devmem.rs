@@ -31,6 +31,7 @@ const ADDRESS_BITS: u32 = if cfg!(target_arch = "riscv64") {
 /// - [`Error::Device`] with [`Problem::Physical`]: the kernel does not map this range: it is RAM or a driver has it
 ///   (`EPERM`, by `STRICT_DEVMEM`; the kernel's argument `iomem=relaxed` allows the latter), or the machine has no
 ///   such address (`EINVAL`).
+/// - [`Error::Sys`] with [`Call::Mmap`]: there is no room in the address space (`ENOMEM`), say.
 /// - [`Error::TooLong`]: the length does not fit in an `isize`.
 ///
 /// # Safety
@@ -84,7 +85,7 @@ fn window(address: u64, len: usize, writable: bool) -> Result<Window, Error> {
     Window::new(&memory, address, len, writable).map_err(|error| match error {
         Error::Sys {
             call: Call::Mmap,
-            errno,
+            errno: errno @ (Errno::PERM | Errno::INVAL),
         } => refused(errno),
         other => other,
     })

@@ -10,10 +10,11 @@
 //!
 //! # How registers are accessed
 //!
-//! [`Window::read`], [`Window::write`]: one instruction that makes one access of exactly the width that was
-//! asked for, in the order of the program. On aarch64, arm, riscv64, x86 and `x86_64` the instruction is fixed, a
-//! load or store with one plain address: a hypervisor can emulate it. It is never left out, merged or split, and no
-//! reference to a register is made. 64 bits are there on 64-bit machines only: elsewhere they would be two accesses.
+//! [`Window::read`], [`Window::write`]: one access of exactly the width that was asked for, in the order of the program.
+//! It is never left out, merged or split, and no reference to a register is made. On aarch64, arm, riscv64, x86
+//! and `x86_64` the instruction is fixed, a load or store with one plain address, as a hypervisor can emulate it; on
+//! other machines it is what the compiler makes of a volatile access. 64 bits are there on 64-bit machines only:
+//! elsewhere they would be two accesses.
 //!
 //! A value is in the machine's byte order. A bus or a bridge can still split or refuse a width that the
 //! device does not have. An access to an address where no register answers can give all ones, or raise SIGBUS or

@@ -132,10 +132,11 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`]: there is none.
-    /// - [`Error::Sys`]: sysfs is not mounted on `/sys` (`ENOENT`), or cannot be read.
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is none. With [`Problem::NoSysfs`]: there is no
+    ///   `/sys/bus/pci`.
+    /// - [`Error::Sys`]: sysfs cannot be read.
     pub fn find(vendor: u16, device: u16) -> Result<Self, Error> {
-        let folder = Path::new(DEVICES).open(Open::READ)?;
+        let folder = Path::new(DEVICES).open(Open::READ).map_err(or_no_sysfs)?;
         let mut found: Option<Address> = None;
         sys::names_in(folder.as_fd(), |name| {
             if let Some(address) = parse(name.to_bytes()) {
@@ -160,7 +161,8 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
+    ///   none at all.
     /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
     /// - [`Error::Sys`]: sysfs cannot be read.
     pub fn id(&self) -> Result<(u16, u16), Error> {
@@ -177,7 +179,8 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
+    ///   none at all.
     /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM`), or a driver has it and did not enable it (`EBUSY`).
     pub fn enable(&self) -> Result<(), Error> {
         let mut buffer = [0; 16];
@@ -198,7 +201,8 @@ impl Function {
     /// # Errors
     ///
     /// - [`Error::Device`] with [`Problem::NoBar`]: there is no such BAR, or it was given no address.
-    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
+    ///   none at all.
     /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
     /// - [`Error::Sys`]: sysfs cannot be read.
     pub fn bar(&self, bar: u8) -> Result<Bar, Error> {
@@ -213,7 +217,8 @@ impl Function {
     /// # Errors
     ///
     /// - As for [`bar`](Self::bar).
-    /// - [`Error::Device`] with [`Problem::PortBar`]: it is of I/O ports.
+    /// - [`Error::Device`] with [`Problem::PortBar`]: it is of I/O ports. With [`Problem::Unmappable`]: the kernel has
+    ///   no file for it, as for the ROM.
     /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or a driver has the BAR and the kernel keeps
     ///   it for that (`EINVAL`, by `IO_STRICT_DEVMEM`).
     /// - [`Error::TooLong`]: the BAR does not fit in the address space.
@@ -251,7 +256,13 @@ impl Function {
         } else {
             Open::READ
         };
-        let file = self.file("resource").decimal(bar.into()).open(how)?;
+        let file = match self.file("resource").decimal(bar.into()).open(how) {
+            // The function is there, by the lines that were read, and this is not.
+            Err(Refused(_, Errno::NOENT)) => {
+                return Err(Error::Device(Problem::Unmappable { bar }));
+            }
+            file => file?,
+        };
         // The kernel maps whole pages of the machine: one that is longer than the BAR begins before it.
         let head = sys::page_size()?.offset_in_page_u64(address);
         Window::new(&file, head, len, writable)
@@ -262,7 +273,8 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`]: there is no function at this address.
+    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
+    ///   none at all.
     /// - [`Error::Sys`]: no permission (`EACCES`), or the register cannot be accessed.
     pub fn enable_interrupt(&self, on: bool) -> Result<(), Error> {
         let config: OwnedFd = self
@@ -290,7 +302,16 @@ impl Function {
 /// All files that are asked for are there if the function is.
 fn or_not_found(refused: Refused) -> Error {
     match refused {
-        Refused(_, Errno::NOENT) => Error::Device(Problem::NotFound),
+        Refused(_, Errno::NOENT) if Path::new(DEVICES).open(Open::READ).is_ok() => {
+            Error::Device(Problem::NotFound)
+        }
+        _ => or_no_sysfs(refused),
+    }
+}
+
+fn or_no_sysfs(refused: Refused) -> Error {
+    match refused {
+        Refused(_, Errno::NOENT) => Error::Device(Problem::NoSysfs),
         _ => refused.into(),
     }
 }

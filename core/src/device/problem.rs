@@ -16,12 +16,18 @@ pub enum Problem {
         /// Length in bytes.
         len: u64,
         /// `EPERM`: a driver has them, or they are RAM, and the kernel is built with `STRICT_DEVMEM` or
-        /// `IO_STRICT_DEVMEM`. Others: the machine has no such addresses.
+        /// `IO_STRICT_DEVMEM`. `EINVAL`: the machine has no such addresses, or they are mapped with another kind of
+        /// cache.
         #[cfg_attr(feature = "defmt", defmt(Debug2Format))]
         errno: Errno,
     },
     /// The BAR is of I/O ports, which have no addresses in memory.
     PortBar {
+        /// Its number.
+        bar: u8,
+    },
+    /// The kernel has no file to map the BAR by: it is the ROM, or is kept from programs.
+    Unmappable {
         /// Its number.
         bar: u8,
     },
@@ -35,8 +41,10 @@ pub enum Problem {
         /// Its number.
         map: u8,
     },
-    /// No device has this name, or these numbers.
+    /// No device has this name, this address or these numbers.
     NotFound,
+    /// sysfs is not mounted on `/sys`, or the kernel has no such class of devices.
+    NoSysfs,
     /// Two UIO devices have this name.
     SameName {
         /// Number of one.
@@ -77,9 +85,13 @@ impl fmt::Display for Problem {
             Self::PortBar { bar } => {
                 write!(f, "BAR {bar} is of I/O ports, which cannot be mapped")
             }
+            Self::Unmappable { bar } => write!(f, "the kernel gives no map of BAR {bar}"),
             Self::NoBar { bar } => write!(f, "there is no BAR {bar}, or it has no address"),
             Self::NoMap { map } => write!(f, "the UIO device has no map {map}"),
             Self::NotFound => f.write_str("there is no such device"),
+            Self::NoSysfs => {
+                f.write_str("there are no such devices in /sys: is sysfs mounted there?")
+            }
             Self::SameName { first, second } => {
                 write!(f, "uio{first} and uio{second} both have this name")
             }
@@ -100,8 +112,10 @@ impl Problem {
                 errno: Errno::PERM, ..
             } => ErrorKind::PermissionDenied,
             Self::Physical { .. } | Self::Address => ErrorKind::InvalidInput,
-            Self::PortBar { .. } => ErrorKind::Unsupported,
-            Self::NoBar { .. } | Self::NoMap { .. } | Self::NotFound => ErrorKind::NotFound,
+            Self::PortBar { .. } | Self::Unmappable { .. } => ErrorKind::Unsupported,
+            Self::NoBar { .. } | Self::NoMap { .. } | Self::NotFound | Self::NoSysfs => {
+                ErrorKind::NotFound
+            }
             Self::SameName { .. } => ErrorKind::AlreadyExists,
             Self::Text { .. } => ErrorKind::InvalidData,
         }

@@ -27,7 +27,7 @@ mod sealed {
 // Not core's volatile accesses: the compiler may choose a form for these that also changes the address register, and
 // such a trap tells a hypervisor neither the width nor the value.
 macro_rules! register {
-    ($type:ident: $class:ident, $load:literal, $store:literal) => {
+    ($type:ident: $class:ident, $load:expr, $store:expr) => {
         impl Register for $type {}
 
         impl sealed::Sealed for $type {
@@ -85,10 +85,21 @@ mod instructions {
 mod instructions {
     use super::{Register, sealed};
 
-    register! { u8: reg, "lbu {value}, 0({address})", "sb {value}, 0({address})" }
-    register! { u16: reg, "lhu {value}, 0({address})", "sh {value}, 0({address})" }
-    register! { u32: reg, "lwu {value}, 0({address})", "sw {value}, 0({address})" }
-    register! { u64: reg, "ld {value}, 0({address})", "sd {value}, 0({address})" }
+    // Not the short forms of newer machines, which hypervisors do not all know.
+    macro_rules! long {
+        ($instruction:literal) => {
+            concat!(
+                ".option push\n.option norvc\n",
+                $instruction,
+                " {value}, 0({address})\n.option pop"
+            )
+        };
+    }
+
+    register! { u8: reg, long!("lbu"), long!("sb") }
+    register! { u16: reg, long!("lhu"), long!("sh") }
+    register! { u32: reg, long!("lwu"), long!("sw") }
+    register! { u64: reg, long!("ld"), long!("sd") }
 }
 
 #[cfg(target_arch = "x86_64")]

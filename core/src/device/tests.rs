@@ -97,18 +97,20 @@ fn a_block_of_registers_is_inside_and_aligned() {
 
 #[test]
 fn a_device_that_is_not_there_is_an_error() {
-    let absent = |call| Error::Sys {
-        call,
-        errno: Errno::NOENT,
-    };
+    let (call, errno) = (crate::Call::Open, Errno::NOENT);
     let open = uio::Uio::open(u32::MAX).map(drop);
-    assert_eq!(open, Err(absent(crate::Call::Open)));
-    let found = uio::Uio::find("rawmap has no such device").map(drop);
-    assert_eq!(found, Err(Error::Device(Problem::NotFound)));
+    assert_eq!(open, Err(Error::Sys { call, errno }));
+    let absent = |result: Result<(), Error>| {
+        // A machine may have none of its kind at all.
+        let (found, sysfs) = (Problem::NotFound, Problem::NoSysfs);
+        result == Err(Error::Device(found)) || result == Err(Error::Device(sysfs))
+    };
+    assert!(absent(
+        uio::Uio::find("rawmap has no such device").map(drop)
+    ));
     let nowhere = pci::Function::new("ffffffff:ff:1f.7".parse().unwrap());
-    let missing = Err(Error::Device(Problem::NotFound));
-    assert_eq!(nowhere.id().map(drop), missing);
-    assert_eq!(nowhere.bar(0).map(drop), missing);
-    assert_eq!(nowhere.enable(), missing);
-    assert_eq!(nowhere.enable_interrupt(true), missing);
+    assert!(absent(nowhere.id().map(drop)));
+    assert!(absent(nowhere.bar(0).map(drop)));
+    assert!(absent(nowhere.enable()));
+    assert!(absent(nowhere.enable_interrupt(true)));
 }

@@ -29,10 +29,10 @@
 use core::time::Duration;
 
 use super::{Problem, Window, pci};
-use crate::Error;
 use crate::device::sysfs::{Path, Refused, decimal};
 use crate::error::Call;
 use crate::sys::{self, AsFd, BorrowedFd, Errno, Open, OwnedFd};
+use crate::{Error, PageSize};
 
 const CLASS: &str = "/sys/class/uio";
 
@@ -51,8 +51,38 @@ pub struct Map {
     pub address: u64,
     /// Bytes from there to the first register: 0 where that is at the start of the page.
     pub offset: usize,
-    /// Bytes from the first register to the end. Most drivers round it up to whole pages.
+    /// Bytes from the first register to the end. Most drivers round that up to whole pages, so that not every byte
+    /// of it is a register.
     pub len: usize,
+}
+
+impl Map {
+    /// From what sysfs says. Drivers that are told to give whole pages count their size from the start of the first
+    /// one. A size that is no whole pages, or an address inside a page (before Linux 3.13), is that of the registers
+    /// themselves.
+    fn new(address: u64, size: u64, offset: u64, page: PageSize) -> Option<Self> {
+        let bytes = u64::try_from(page.get()).ok()?;
+        let head = page.offset_in_page_u64(address);
+        // What the kernel maps, from the start of the first page on.
+        let end = head.checked_add(size)?;
+        let over = page.offset_in_page_u64(end);
+        let mapped = if over == 0 {
+            end
+        } else {
+            end.checked_add(bytes.wrapping_sub(over))?
+        };
+        let after = mapped.checked_sub(offset)?;
+        let is_rounded = head == 0 && page.offset_in_page_u64(size) == 0;
+        let len = if is_rounded { after } else { size.min(after) };
+        if offset >= bytes {
+            return None;
+        }
+        Some(Self {
+            address: address.wrapping_sub(head),
+            offset: usize::try_from(offset).ok()?,
+            len: usize::try_from(len).ok()?,
+        })
+    }
 }
 
 impl Uio {
@@ -74,15 +104,16 @@ impl Uio {
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`]: there is none.
+    /// - [`Error::Device`] with [`Problem::NotFound`]: there is none. With [`Problem::NoSysfs`]: there is no
+    ///   `/sys/class/uio`.
     /// - [`Error::Device`] with [`Problem::SameName`]: there are several, as where a generic driver has them; use
     ///   [`open`](Self::open).
     /// - [`Error::Sys`]: as for [`open`](Self::open).
     pub fn find(name: &str) -> Result<Self, Error> {
         let folder = match Path::new(CLASS).open(Open::READ) {
             Ok(folder) => folder,
-            // No UIO at all.
-            Err(Refused(_, Errno::NOENT)) => return Err(Error::Device(Problem::NotFound)),
+            // Not mounted, or no UIO at all.
+            Err(Refused(_, Errno::NOENT)) => return Err(Error::Device(Problem::NoSysfs)),
             Err(refused) => return Err(refused.into()),
         };
         let mut found = None;
@@ -149,17 +180,8 @@ impl Uio {
             }
         };
         let (address, size, offset) = (number("addr")?, number("size")?, number("offset")?);
-        // The size counts from the start of the page, and the offset stays inside of it.
-        let page = u64::try_from(sys::page_size()?.get()).unwrap_or(u64::MAX);
-        if offset >= page || offset > size {
-            return Err(Error::Device(Problem::Text { file: "offset" }));
-        }
-        let fitting = |value| usize::try_from(value).map_err(|_| Error::TooLong { len: size });
-        Ok(Map {
-            address,
-            offset: fitting(offset)?,
-            len: fitting(size.saturating_sub(offset))?,
-        })
+        let page = sys::page_size()?;
+        Map::new(address, size, offset, page).ok_or(Error::Device(Problem::Text { file: "offset" }))
     }
 
     /// A missing file is a missing map, where the device itself is there.
@@ -194,7 +216,8 @@ impl Uio {
     }
 
     /// Waits for an interrupt, and gives the number of all that there were since the driver was loaded (it wraps);
-    /// `None` when the time is over. Without a timeout, for as long as it takes.
+    /// `None` when the time is over, or another thread that waits for the same device has taken the interrupt.
+    /// Without a timeout, for as long as it takes.
     ///
     /// Interrupts that came since the last call end it at once. Most drivers turn the interrupt off in their handler,
     /// so that it does not come again before [`enable_interrupts`](Self::enable_interrupts).
@@ -211,7 +234,7 @@ impl Uio {
             let mut count = [0; 4];
             match sys::read(self.file.as_fd(), &mut count) {
                 Ok(4) => return Ok(Some(u32::from_ne_bytes(count))),
-                // Another thread was told of it. It took no longer than the time that is left.
+                // Another thread was told of it.
                 Err(Errno::AGAIN) if timeout.is_none() => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Ok(_) => return Err(Refused(Call::Read, Errno::IO).into()),
@@ -222,7 +245,7 @@ impl Uio {
 
     /// Lets the interrupt come (again).
     ///
-    /// Writes 1 to the device; where its driver takes no such order and it is a PCI function, as with
+    /// Writes 1 to the device; where its driver takes no such order and it is a PCI function without MSI, as with
     /// `uio_pci_generic`, it clears the bit *Interrupt Disable* in the function's command register instead.
     ///
     /// # Errors
@@ -248,7 +271,12 @@ impl Uio {
             Ok(_) => Errno::IO,
             Err(errno) => errno,
         };
-        if refused == Errno::NOSYS {
+        // With MSI that bit does nothing; and then there are such interrupts.
+        let has_msi = || {
+            let mut path = Self::attribute(self.number);
+            path.text("device/msi_irqs").open(Open::READ).is_ok()
+        };
+        if refused == Errno::NOSYS && !has_msi() {
             let mut config = Self::attribute(self.number);
             if let Ok(config) = config.text("device/config").open(Open::READ_WRITE) {
                 return Ok(pci::set_interrupt(config.as_fd(), on)?);
@@ -262,5 +290,60 @@ impl Uio {
 impl AsFd for Uio {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_are_where_drivers_say() {
+        let map = |address, size, offset, bits| {
+            let page = PageSize::from_bits(bits).unwrap();
+            let map = Map::new(address, size, offset, page)?;
+            Some((map.address, map.offset, map.len))
+        };
+        // Whole pages, as uio_pci_generic and uio_pdrv_genirq say.
+        assert_eq!(
+            map(0x1000_0000, 0x10_0000, 0, 12),
+            Some((0x1000_0000, 0, 0x10_0000))
+        );
+        assert_eq!(
+            map(0x1010_7000, 0x1000, 0x400, 12),
+            Some((0x1010_7000, 0x400, 0xc00))
+        );
+        assert_eq!(
+            map(0x1010_0000, 0x1_0000, 0x7400, 16),
+            Some((0x1010_0000, 0x7400, 0x8c00))
+        );
+        // The registers' own length, from a driver that rounds nothing.
+        assert_eq!(
+            map(0x1000_0000, 0x100, 0, 12),
+            Some((0x1000_0000, 0, 0x100))
+        );
+        assert_eq!(
+            map(0x1000_0000, 0x100, 0x400, 12),
+            Some((0x1000_0000, 0x400, 0x100))
+        );
+        assert_eq!(
+            map(0x1000_0000, 0x1100, 0xf80, 12),
+            Some((0x1000_0000, 0xf80, 0x1080))
+        );
+        // An address inside a page, as old kernels had it.
+        assert_eq!(
+            map(0x1000_0400, 0x100, 0x400, 12),
+            Some((0x1000_0000, 0x400, 0x100))
+        );
+        assert_eq!(
+            map(0x1000_0f80, 0x1000, 0xf80, 12),
+            Some((0x1000_0000, 0xf80, 0x1000))
+        );
+        // What cannot be.
+        assert_eq!(map(0x1000_0000, 0x2000, 0x1000, 12), None);
+        assert_eq!(map(0x1000_0000, 0, 0x400, 12), None);
+        assert_eq!(map(0x1000_0000, u64::MAX, 0, 12), None);
+        // No registers, and no page.
+        assert_eq!(map(0x1000_0000, 0, 0, 12), Some((0x1000_0000, 0, 0)));
     }
 }

@@ -109,4 +109,8 @@ impl Backing for MmapMut {
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
         Backing::commit(&mut self.0, offset, len)
     }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        self.0.commit_all()
+    }
 }
