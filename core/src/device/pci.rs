@@ -339,21 +339,18 @@ pub(super) fn set_interrupt(config: BorrowedFd<'_>, on: bool) -> Result<(), Refu
     }
 }
 
-/// A line of the file `resource`: first address, last address, and what the kernel knows of it.
+/// From the lines of the file `resource`.
 fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
     const PORT: u64 = 0x100;
     const MEMORY: u64 = 0x200;
     const PREFETCHABLE: u64 = 0x2000;
     const UNSET: u64 = 0x2000_0000;
     let missing = Error::Device(Problem::NoBar { bar });
-    let wrong = Error::Device(Problem::Text { file: "resource" });
     if bar > 6 {
         return Err(missing);
     }
-    let line = text.split(|byte| *byte == b'\n').nth(bar.into());
-    let mut numbers = line.ok_or(wrong)?.split(|byte| *byte == b' ').map(hex);
-    let mut number = || numbers.next().flatten().ok_or(wrong);
-    let (address, last, flags) = (number()?, number()?, number()?);
+    let wrong = Error::Device(Problem::Text { file: "resource" });
+    let [address, last, flags] = line_of(text, bar).ok_or(wrong)?;
     if flags & (PORT | MEMORY) == 0 || flags & UNSET != 0 {
         return Err(missing);
     }
@@ -369,6 +366,17 @@ fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
             }
         },
     })
+}
+
+/// The first address, the last address, and what the kernel knows of it.
+fn line_of(text: &[u8], bar: u8) -> Option<[u64; 3]> {
+    let line = text.split(|byte| *byte == b'\n').nth(bar.into())?;
+    let mut words = line.split(|byte| *byte == b' ');
+    let mut numbers = [0; 3];
+    for number in &mut numbers {
+        *number = hex(words.next()?)?;
+    }
+    Some(numbers)
 }
 
 #[cfg(test)]

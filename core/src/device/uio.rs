@@ -170,16 +170,17 @@ impl Uio {
     /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
     /// - [`Error::Sys`]: sysfs is not mounted on `/sys`, or cannot be read.
     pub fn map_info(&self, map: u8) -> Result<Map, Error> {
-        let number = |file: &'static str| {
+        let mut numbers = [0; 3];
+        for (file, number) in ["addr", "size", "offset"].into_iter().zip(&mut numbers) {
             let mut path = Self::attribute(self.number);
             path.text("maps/map").decimal(map.into()).text("/");
-            match path.text(file).read_hex() {
-                Ok(Some(number)) => Ok(number),
-                Ok(None) => Err(Error::Device(Problem::Text { file })),
-                Err(refused) => Err(self.or_no_map(refused, map)),
-            }
-        };
-        let (address, size, offset) = (number("addr")?, number("size")?, number("offset")?);
+            *number = match path.text(file).read_hex() {
+                Ok(Some(number)) => number,
+                Ok(None) => return Err(Error::Device(Problem::Text { file })),
+                Err(refused) => return Err(self.or_no_map(refused, map)),
+            };
+        }
+        let [address, size, offset] = numbers;
         let page = sys::page_size()?;
         Map::new(address, size, offset, page).ok_or(Error::Device(Problem::Text { file: "offset" }))
     }

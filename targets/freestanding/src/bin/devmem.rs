@@ -11,14 +11,15 @@ use rawmap_core::device::pci::Function;
 use rawmap_core::device::uio::Uio;
 use rawmap_core::device::{Problem, Window, devmem};
 use rawmap_core::{Errno, Error};
-use rawmap_freestanding::{Arguments, exit, signal, start};
+use rawmap_freestanding::{Arguments, signal, start};
 
 start!(main);
 
 const USAGE: &str = "\
-usage: devmem [-w BITS] [-d LEN] mem ADDRESS [VALUE]
-       devmem [-w BITS] [-d LEN] uio NUMBER|NAME[/MAP] OFFSET [VALUE]
-       devmem [-w BITS] [-d LEN] pci ADDRESS[/BAR] OFFSET [VALUE]
+usage: devmem [-w BITS] [-d LEN] WHERE [VALUE]
+WHERE: mem ADDRESS
+       uio NUMBER|NAME[/MAP] OFFSET
+       pci ADDRESS[/BAR] OFFSET
 Prints a register, or writes VALUE to it: one access of BITS, 8, 16, 32 (default) or, on 64-bit machines, 64.
 -d prints LEN bytes, in accesses of BITS. Numbers are decimal, or hexadecimal after 0x. MAP and BAR are 0 by default.
 A PCI address is one like 0000:00:02.0.
@@ -72,7 +73,7 @@ impl Stream {
     fn end(&self) {
         if self.failed {
             Stream::new(true).text("devmem: cannot write the output\n");
-            exit(1);
+            end(1);
         }
     }
 }
@@ -85,6 +86,12 @@ fn must<T>(result: Result<T, Error>) -> T {
     }
 }
 
+/// One for all places, which are many.
+#[inline(never)]
+fn end(status: u8) -> ! {
+    rawmap_freestanding::exit(status)
+}
+
 #[cold]
 fn wrong(why: &str) -> ! {
     Stream::new(true)
@@ -92,7 +99,7 @@ fn wrong(why: &str) -> ! {
         .text(why)
         .text("\n")
         .text(USAGE);
-    exit(2)
+    end(2)
 }
 
 #[cold]
@@ -100,7 +107,7 @@ fn refused(error: &Error) -> ! {
     let mut out = Stream::new(true);
     tell(out.text("devmem: "), error);
     out.text("\n");
-    exit(1)
+    end(1)
 }
 
 fn tell(out: &mut Stream, error: &Error) {
@@ -136,9 +143,8 @@ fn tell(out: &mut Stream, error: &Error) {
     out.text(why);
     if let Some(errno) = error.errno() {
         out.text(": ").text(match errno {
-            Errno::NOENT | Errno::NODEV | Errno::NXIO => "not there",
+            Errno::NOENT | Errno::NODEV => "not there",
             Errno::ACCESS | Errno::PERM => "not permitted",
-            Errno::INVAL => "not valid",
             _ => "failed",
         });
         let number = u64::try_from(errno.raw_os_error()).unwrap_or(0);
@@ -152,7 +158,7 @@ const SIGSEGV: c_int = 11;
 /// The access that faulted cannot go on.
 extern "C" fn on_fault(_: c_int, _: &signal::Info, _: usize) {
     Stream::new(true).text("devmem: bus error: no register answers there\n");
-    exit(3)
+    end(3)
 }
 
 /// What is to be done there.
@@ -326,7 +332,7 @@ fn act(mut window: Window, offset: usize, at: u64, task: Task, width: usize) -> 
         }
     }
     out.end();
-    exit(0)
+    end(0)
 }
 
 fn read(window: &mut Window, offset: usize, width: usize) -> u64 {
