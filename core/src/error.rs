@@ -465,6 +465,22 @@ mod tests {
                 "range of 1 bytes at offset 4096 ends past the limit of 4096 bytes",
             ),
             (
+                Error::NotInUnits {
+                    offset: 6,
+                    len: 4,
+                    unit: 4,
+                },
+                "range of 4 bytes at offset 6 is not made of units of 4 bytes",
+            ),
+            (
+                Error::AtEnd { len: 4096 },
+                "the end of the map, of 4096 bytes, is reached",
+            ),
+            (
+                Error::Seek { from: 3, by: -4 },
+                "cannot seek by -4 bytes from position 3",
+            ),
+            (
                 Error::PageSize { value: 5000 },
                 "5000 bytes is not a usable page size",
             ),

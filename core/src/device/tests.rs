@@ -114,3 +114,66 @@ fn a_device_that_is_not_there_is_an_error() {
     assert!(absent(nowhere.enable()));
     assert!(absent(nowhere.enable_interrupt(true)));
 }
+
+/// A `fmt::Write` that compares, so that the test needs no allocator.
+struct Expect<'a>(&'a str);
+
+impl fmt::Write for Expect<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn problems_say_what_is_wrong() {
+    let physical = |errno| Problem::Physical {
+        address: 0x900_0000,
+        len: 4,
+        errno,
+    };
+    for (problem, text) in [
+        (
+            physical(Errno::PERM),
+            "the kernel keeps 4 bytes of physical memory at 0x9000000 from programs: a driver has them, or they are \
+             RAM (STRICT_DEVMEM)",
+        ),
+        (
+            physical(Errno::INVAL),
+            "no 4 bytes of physical memory at 0x9000000 can be mapped: os error 22",
+        ),
+        (
+            Problem::PortBar { bar: 1 },
+            "BAR 1 is of I/O ports, which cannot be mapped",
+        ),
+        (
+            Problem::Unmappable { bar: 6 },
+            "the kernel gives no map of BAR 6",
+        ),
+        (
+            Problem::SameName {
+                first: 0,
+                second: 2,
+            },
+            "uio0 and uio2 both have this name",
+        ),
+        (
+            Problem::Text { file: "resource" },
+            "resource in sysfs does not say what it should",
+        ),
+    ] {
+        let mut expect = Expect(text);
+        let shown = fmt::write(&mut expect, format_args!("{}", Error::Device(problem)));
+        assert!(shown.is_ok() && expect.0.is_empty(), "{text}");
+    }
+}
+
+#[cfg(feature = "defmt")]
+#[test]
+fn errors_have_a_format_for_defmt() {
+    fn has<T: defmt::Format>() {}
+    has::<Error>();
+    has::<Problem>();
+    has::<crate::Call>();
+    has::<crate::Mutable>();
+}

@@ -57,9 +57,9 @@ pub struct Map {
 }
 
 impl Map {
-    /// From what sysfs says. Drivers that are told to give whole pages count their size from the start of the first
-    /// one. A size that is no whole pages, or an address inside a page (before Linux 3.13), is that of the registers
-    /// themselves.
+    /// From what sysfs says. Drivers that give whole pages count their size from the start of the first one. A
+    /// size that is no whole pages, or one with an address inside a page, as old kernels have it, is that of
+    /// the registers themselves.
     fn new(address: u64, size: u64, offset: u64, page: PageSize) -> Option<Self> {
         let bytes = u64::try_from(page.get()).ok()?;
         let head = page.offset_in_page_u64(address);
