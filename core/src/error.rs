@@ -8,8 +8,9 @@ pub use rustix::io::Errno;
 /// Why a call failed. Small, `Copy`, and complete without an allocator: the numbers are inside.
 ///
 /// With the feature `std` it converts to `std::io::Error`, with the kinds and the texts that
-/// memmap2 gives. [`Sys`](Self::Sys) becomes its `raw_os_error()`. Of `OutOfRange`, `PastEnd` and
-/// `TooLong` the numbers are in `source()`; the others are what `get_ref()` gives.
+/// memmap2 gives. [`Sys`](Self::Sys) and [`NoSpace`](Self::NoSpace) become their `raw_os_error()`, without the call and
+/// the numbers. Of `OutOfRange`, `PastEnd` and `TooLong` the numbers are in `source()`; the others are what `get_ref()`
+/// gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

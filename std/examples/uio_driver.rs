@@ -5,8 +5,9 @@
 //!     --example uio_driver
 //! ```
 //!
-//! boots a machine that has the device, and runs this there (once, before: `targets/setup`). On a board, change
-//! the numbers and the registers; the rest stays as it is.
+//! boots a machine that has the device, and runs this there (once, before:
+//! `targets/setup --system aarch64-unknown-linux-gnu`). On a board with another PCI device, change the numbers, the
+//! registers and the map; on a platform bus, open the device by `Uio::find`.
 
 #![allow(
     clippy::std_instead_of_core,
@@ -82,17 +83,30 @@ impl Edu {
 /// Has the kernel's generic driver take the device, as `driverctl` or a udev rule does on a board. Gives the number
 /// of its UIO device.
 fn bind_to_uio(function: Function) -> io::Result<u32> {
-    let folder = format!("/sys/bus/pci/devices/{}", function.address());
-    if !fs::exists(format!("{folder}/uio"))? {
+    let address = function.address();
+    let folder = format!("/sys/bus/pci/devices/{address}/uio");
+    let driver = "/sys/bus/pci/drivers/uio_pci_generic";
+    if !fs::exists(&folder)? {
         let numbers = format!("{:x} {:x}", EDU.0, EDU.1);
-        fs::write("/sys/bus/pci/drivers/uio_pci_generic/new_id", numbers)?;
+        match fs::write(format!("{driver}/new_id"), numbers) {
+            // It knows them already.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::write(format!("{driver}/bind"), address.to_string())?;
+            }
+            Err(error) => {
+                let what = format!("{driver}: {error}: is the module loaded?");
+                return Err(io::Error::new(error.kind(), what));
+            }
+            Ok(()) => {}
+        }
     }
-    let entry = fs::read_dir(format!("{folder}/uio"))?.next();
-    let entry = entry.ok_or(io::ErrorKind::NotFound)??;
-    let name = entry.file_name();
+    let other = || io::Error::other(format!("no {folder}: another driver has the device"));
+    let mut entries = fs::read_dir(&folder).map_err(|_| other())?;
+    let name = entries.next().ok_or_else(other)??.file_name();
     let number = name.to_str().and_then(|name| name.strip_prefix("uio"));
-    let number = number.and_then(|number| number.parse().ok());
-    number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    number
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(other)
 }
 
 fn main() -> io::Result<()> {

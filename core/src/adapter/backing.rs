@@ -4,7 +4,8 @@ use crate::{Error, MmapMut, Span, Tracked};
 
 /// Bytes in memory that are read as a slice, changed in place, and stored on a medium.
 ///
-/// `Tracked` stores just what was written. `MmapMut` stores all dirty pages of the range that it is asked for.
+/// `Tracked` stores the pages from the first to the last byte that was written through it, `MmapMut` all dirty pages of
+/// the range that it is asked for. A private or anonymous map stores nothing, and says `Ok`.
 pub trait Backing: AsRef<[u8]> {
     /// Lends `len` bytes at `offset` to be changed.
     ///

@@ -9,9 +9,10 @@ use crate::{Error, Span};
 /// end writes what fits; at the end it writes nothing: with embedded-io that is [`Error::AtEnd`], with std 0 bytes. A
 /// position past the end is allowed, and reads and writes nothing.
 ///
-/// What was written is on the medium when `flush` says `Ok`. Dropping the cursor flushes nothing.
+/// What was written through it is on the medium when `flush` says `Ok`; what an earlier process left, and did not
+/// flush, need not be: see [`Backing::commit_all`]. Dropping the cursor flushes nothing.
 ///
-/// `read` and `BufRead` want a map that dereferences to a slice, `write` a [`Backing`].
+/// `Read`, `BufRead` and `Seek` want a map that is `AsRef<[u8]>`, `Write` a [`Backing`].
 ///
 /// # Examples
 ///

@@ -8,14 +8,14 @@ use crate::Error;
 use crate::adapter::{Backing, Cursor};
 use crate::error::Errno;
 
+/// As the conversion to `std::io::Error` has them, as far as there is such a kind here.
 impl embedded_io::Error for Error {
     fn kind(&self) -> ErrorKind {
         match *self {
             Self::AtEnd { .. } => ErrorKind::WriteZero,
             Self::Protected => ErrorKind::PermissionDenied,
+            Self::PastEnd { .. } | Self::TooLong { .. } => ErrorKind::InvalidData,
             Self::OutOfRange { .. }
-            | Self::PastEnd { .. }
-            | Self::TooLong { .. }
             | Self::NoLength
             | Self::NoFile
             | Self::Unaligned { .. }
@@ -24,17 +24,35 @@ impl embedded_io::Error for Error {
             | Self::PageSize { .. }
             | Self::Mutable(_) => ErrorKind::InvalidInput,
             #[cfg(feature = "device")]
-            Self::Device(crate::device::Problem::NotFound) => ErrorKind::NotFound,
-            _ => match self.errno() {
-                Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => ErrorKind::NotFound,
-                Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => ErrorKind::PermissionDenied,
-                Some(Errno::NOMEM) => ErrorKind::OutOfMemory,
-                Some(Errno::INTR) => ErrorKind::Interrupted,
-                Some(Errno::INVAL) => ErrorKind::InvalidInput,
-                Some(Errno::NOSYS | Errno::OPNOTSUPP) => ErrorKind::Unsupported,
+            Self::Device(problem) => of_problem(problem),
+            Self::Sys { errno, .. } | Self::NoSpace { errno, .. } => match errno {
+                Errno::NOENT => ErrorKind::NotFound,
+                Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
+                Errno::NOMEM => ErrorKind::OutOfMemory,
+                Errno::INTR => ErrorKind::Interrupted,
+                Errno::INVAL => ErrorKind::InvalidInput,
+                Errno::NOSYS | Errno::OPNOTSUPP => ErrorKind::Unsupported,
                 _ => ErrorKind::Other,
             },
+            _ => ErrorKind::Other,
         }
+    }
+}
+
+#[cfg(feature = "device")]
+const fn of_problem(problem: crate::device::Problem) -> ErrorKind {
+    use crate::device::Problem;
+    match problem {
+        Problem::Physical {
+            errno: Errno::PERM, ..
+        } => ErrorKind::PermissionDenied,
+        Problem::Physical { .. } | Problem::Address => ErrorKind::InvalidInput,
+        Problem::PortBar { .. } | Problem::Unmappable { .. } => ErrorKind::Unsupported,
+        Problem::NoBar { .. } | Problem::NoMap { .. } | Problem::NotFound | Problem::NoSysfs => {
+            ErrorKind::NotFound
+        }
+        Problem::SameName { .. } => ErrorKind::AlreadyExists,
+        Problem::Text { .. } => ErrorKind::InvalidData,
     }
 }
 

@@ -114,6 +114,8 @@ mod sealed {
 pub struct Flash<B, K, const READ: usize, const WRITE: usize, const ERASE: usize> {
     backing: B,
     durable: bool,
+    /// Whether what was found in the map is on the medium.
+    stored: bool,
     behaviour: PhantomData<K>,
 }
 
@@ -137,7 +139,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`].
     pub fn new(backing: B) -> Result<Self, Error> {
         let mut chip = Self::made(backing, true)?;
-        chip.backing.commit_all()?;
+        chip.commit()?;
         Ok(chip)
     }
 
@@ -165,16 +167,22 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         Ok(Self {
             backing,
             durable,
+            stored: false,
             behaviour: PhantomData,
         })
     }
 
-    /// Waits until all that was written and erased is on the medium.
+    /// Waits until all that was written and erased is on the medium; the first time also what was found in the map.
     ///
     /// # Errors
     ///
     /// - What the medium says; see [`Backing::commit`].
     pub fn commit(&mut self) -> Result<(), Error> {
+        if !self.stored {
+            self.backing.commit_all()?;
+            self.stored = true;
+            return Ok(());
+        }
         let all = Span::whole(self.backing.as_ref().len());
         self.backing.commit(all.offset(), all.len())
     }
@@ -387,6 +395,7 @@ impl<B: fmt::Debug, K, const READ: usize, const WRITE: usize, const ERASE: usize
         f.debug_struct("Flash")
             .field("backing", &self.backing)
             .field("durable", &self.durable)
+            .field("stored", &self.stored)
             .finish()
     }
 }

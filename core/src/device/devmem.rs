@@ -30,7 +30,7 @@ const ADDRESS_BITS: u32 = if cfg!(target_arch = "riscv64") {
 ///   without `CAP_SYS_RAWIO` or in lockdown), or the kernel has none (`ENOENT`).
 /// - [`Error::Device`] with [`Problem::Physical`]: the kernel does not map this range: it is RAM or a driver has it
 ///   (`EPERM`, by `STRICT_DEVMEM`; the kernel's argument `iomem=relaxed` allows the latter), or the machine has no
-///   such address (`EINVAL`).
+///   such address, or it is mapped with another kind of cache (`EINVAL`).
 /// - [`Error::Sys`] with [`Call::Mmap`]: there is no room in the address space (`ENOMEM`), say.
 /// - [`Error::TooLong`]: the length does not fit in an `isize`.
 ///

@@ -50,14 +50,14 @@ use core::fmt;
 
 pub use self::problem::Problem;
 pub use self::register::Register;
-use crate::raw::{Access, check_len};
+use crate::raw::Access;
 use crate::sys::{AsFd, MapFlags, OwnedFd, ProtFlags};
 use crate::{Error, MmapOptions, MmapRaw, Span};
 
 /// A range of device registers, mapped. It is unmapped when it is dropped.
 ///
 /// Offsets are in bytes from the first register of the window, also where the map begins earlier, at the start of
-/// a page. The address of a register is a multiple of its width.
+/// a page. The address of a register must be a multiple of its width.
 ///
 /// [`read`](Self::read) takes `&mut self`, because a read can change the device: it can take a byte from a
 /// FIFO, or acknowledge an interrupt. [`read_pure`](Self::read_pure) is for registers where it does not.
@@ -86,8 +86,7 @@ impl Window {
         prot.set(ProtFlags::WRITE, writable);
         let mut options = MmapOptions::new();
         let options = options.offset(offset);
-        let map =
-            options.map_request(Some(file.as_fd()), check_len(len)?, MapFlags::SHARED, prot)?;
+        let map = options.map_request(Some(file.as_fd()), len, MapFlags::SHARED, prot)?;
         Ok(Self { map })
     }
 

@@ -175,13 +175,14 @@ impl Function {
     }
 
     /// Has the function answer at its addresses, if it does not already: the kernel leaves one that no driver has
-    /// as it found it.
+    /// as it found it. It stays so when the program ends. DMA is not turned on.
     ///
     /// # Errors
     ///
     /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
     ///   none at all.
-    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM`), or a driver has it and did not enable it (`EBUSY`).
+    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM`), a driver has it and did not enable it (`EBUSY`), or a
+    ///   BAR has no address.
     pub fn enable(&self) -> Result<(), Error> {
         let mut buffer = [0; 16];
         let count = self.file("enable").read(&mut buffer);
@@ -212,15 +213,15 @@ impl Function {
         bar_of(text.map_err(or_not_found)?, bar)
     }
 
-    /// Maps a BAR for reading and writing, without a cache.
+    /// Maps a BAR for reading and writing, without a cache. Call [`enable`](Self::enable) before the first access, if
+    /// no driver has the function: else no register may answer.
     ///
     /// # Errors
     ///
     /// - As for [`bar`](Self::bar).
     /// - [`Error::Device`] with [`Problem::PortBar`]: it is of I/O ports. With [`Problem::Unmappable`]: the kernel has
-    ///   no file for it, as for the ROM.
-    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or a driver has the BAR and the kernel keeps
-    ///   it for that (`EINVAL`, by `IO_STRICT_DEVMEM`).
+    ///   no file for it, as for the ROM, or keeps it for its driver (`IO_STRICT_DEVMEM`).
+    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or no room in the address space (`ENOMEM`).
     /// - [`Error::TooLong`]: the BAR does not fit in the address space.
     ///
     /// # Safety
@@ -265,26 +266,31 @@ impl Function {
         };
         // The kernel maps whole pages of the machine: one that is longer than the BAR begins before it.
         let head = sys::page_size()?.offset_in_page_u64(address);
-        Window::new(&file, head, len, writable)
+        Window::new(&file, head, len, writable).map_err(|error| match error {
+            Error::Sys {
+                call: Call::Mmap,
+                errno: Errno::INVAL,
+            } => Error::Device(Problem::Unmappable { bar }),
+            other => other,
+        })
     }
 
-    /// Lets the function's interrupt pin work (again), or not: clears or sets the bit *Interrupt Disable* in
-    /// its command register.
+    /// Turns the function's interrupt pin on or off, by the bit *Interrupt Disable* in its command register.
     ///
     /// # Errors
     ///
     /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
     ///   none at all.
-    /// - [`Error::Sys`]: no permission (`EACCES`), or the register cannot be accessed.
-    pub fn enable_interrupt(&self, on: bool) -> Result<(), Error> {
+    /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or the register cannot be accessed.
+    pub fn set_interrupt(&self, on: bool) -> Result<(), Error> {
         let config: OwnedFd = self
             .file("config")
             .open(Open::READ_WRITE)
             .map_err(or_not_found)?;
-        Ok(set_interrupt(config.as_fd(), on)?)
+        Ok(set_interrupt_disable(config.as_fd(), !on)?)
     }
 
-    fn file(&self, name: &str) -> Path {
+    fn file(&self, name: &'static str) -> Path {
         let Address {
             domain,
             bus,
@@ -317,7 +323,7 @@ fn or_no_sysfs(refused: Refused) -> Error {
 }
 
 /// Sets or clears *Interrupt Disable*, bit 10 of the command register, in the function's configuration space.
-pub(super) fn set_interrupt(config: BorrowedFd<'_>, on: bool) -> Result<(), Refused> {
+pub(super) fn set_interrupt_disable(config: BorrowedFd<'_>, disable: bool) -> Result<(), Refused> {
     /// The upper half of the command register, which is at 4.
     const COMMAND: u64 = 5;
     const DISABLE: u8 = 4;
@@ -328,7 +334,13 @@ pub(super) fn set_interrupt(config: BorrowedFd<'_>, on: bool) -> Result<(), Refu
         Ok(_) => return failed(Call::Read, Errno::IO),
         Err(errno) => return failed(Call::Read, errno),
     }
-    let wanted = command.map(|bits| if on { bits & !DISABLE } else { bits | DISABLE });
+    let wanted = command.map(|bits| {
+        if disable {
+            bits | DISABLE
+        } else {
+            bits & !DISABLE
+        }
+    });
     if wanted == command {
         return Ok(());
     }

@@ -26,7 +26,8 @@ pub enum Problem {
         /// Its number.
         bar: u8,
     },
-    /// The kernel has no file to map the BAR by: it is the ROM, or is kept from programs.
+    /// The kernel does not map the BAR for programs: it is the ROM, or a driver has it and the kernel is built with
+    /// `IO_STRICT_DEVMEM`, or it maps no BARs at all here.
     Unmappable {
         /// Its number.
         bar: u8,
@@ -85,7 +86,10 @@ impl fmt::Display for Problem {
             Self::PortBar { bar } => {
                 write!(f, "BAR {bar} is of I/O ports, which cannot be mapped")
             }
-            Self::Unmappable { bar } => write!(f, "the kernel gives no map of BAR {bar}"),
+            Self::Unmappable { bar } => write!(
+                f,
+                "the kernel does not map BAR {bar} for programs: it is the ROM, or a driver has it"
+            ),
             Self::NoBar { bar } => write!(f, "there is no BAR {bar}, or it has no address"),
             Self::NoMap { map } => write!(f, "the UIO device has no map {map}"),
             Self::NotFound => f.write_str("there is no such device"),

@@ -1,4 +1,10 @@
 //! Paths and text of sysfs, without an allocator.
+//!
+//! # Safety
+//!
+//! A path has no zero byte before its last: it is made of digits, and of texts that this crate has in its source.
+
+#![allow(unsafe_code, reason = "a path that ends with the zero it was given")]
 
 use core::ffi::CStr;
 
@@ -10,6 +16,20 @@ use crate::sys::{self, AsFd, Errno, Open, OwnedFd};
 
 /// The longest path that is made here has 50 bytes.
 const PATH_LEN: usize = 96;
+
+/// Of decimal digits.
+const UNITS: [u32; 10] = [
+    1_000_000_000,
+    100_000_000,
+    10_000_000,
+    1_000_000,
+    100_000,
+    10_000,
+    1_000,
+    100,
+    10,
+    1,
+];
 
 /// A call that the kernel refused, in two bytes and a half where [`Error`] has 32: what is passed on here has less to
 /// copy.
@@ -27,14 +47,14 @@ impl From<Refused> for Error {
 pub(super) struct Path(Vec<u8, PATH_LEN>);
 
 impl Path {
-    pub(super) fn new(start: &str) -> Self {
+    pub(super) fn new(start: &'static str) -> Self {
         let mut path = Self(Vec::new());
         path.text(start);
         path
     }
 
     /// What does not fit is left out; then no such file is found.
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &'static str) -> &mut Self {
         let _ = self.0.extend_from_slice(text.as_bytes());
         self
     }
@@ -43,14 +63,13 @@ impl Path {
         // By subtraction: a division is a kilobyte on a machine that has none.
         let mut rest = number;
         let mut started = false;
-        for power in (0..10u32).rev() {
-            let unit = 10u32.wrapping_pow(power);
+        for unit in UNITS {
             let mut value = 0u32;
             while rest >= unit {
                 rest = rest.wrapping_sub(unit);
                 value = value.wrapping_add(1);
             }
-            started |= value != 0 || power == 0;
+            started |= value != 0 || unit == 1;
             if started {
                 let _ = self.0.push(digit(value));
             }
@@ -71,11 +90,16 @@ impl Path {
 
     /// Opens it.
     pub(super) fn open(&mut self, how: Open) -> Result<OwnedFd, Refused> {
-        let _ = self.0.push(0);
-        let path = CStr::from_bytes_until_nul(&self.0).map_err(|_| Errno::NAMETOOLONG);
-        let file = path.and_then(|path| sys::open(path, how));
+        let refused = |errno| Refused(Call::Open, errno);
+        if self.0.push(0).is_err() {
+            return Err(refused(Errno::NAMETOOLONG));
+        }
+        // SAFETY: the zero that was just pushed ends it, and there is none before: what is put together here are
+        // digits and texts of this module's own, which have none.
+        let path = unsafe { CStr::from_bytes_with_nul_unchecked(&self.0) };
+        let file = sys::open(path, how);
         self.0.pop();
-        file.map_err(|errno| Refused(Call::Open, errno))
+        file.map_err(refused)
     }
 
     /// The first bytes of the file, without white space around them.

@@ -112,7 +112,7 @@ fn a_device_that_is_not_there_is_an_error() {
     assert!(absent(nowhere.id().map(drop)));
     assert!(absent(nowhere.bar(0).map(drop)));
     assert!(absent(nowhere.enable()));
-    assert!(absent(nowhere.enable_interrupt(true)));
+    assert!(absent(nowhere.set_interrupt(true)));
 }
 
 /// A `fmt::Write` that compares, so that the test needs no allocator.
@@ -148,7 +148,7 @@ fn problems_say_what_is_wrong() {
         ),
         (
             Problem::Unmappable { bar: 6 },
-            "the kernel gives no map of BAR 6",
+            "the kernel does not map BAR 6 for programs: it is the ROM, or a driver has it",
         ),
         (
             Problem::SameName {

@@ -13,11 +13,10 @@
 //! let mut registers = unsafe { device.map(0)? };
 //! registers.write(0x10, 1u32)?;
 //! device.enable_interrupts()?;
-//! match device.wait(Some(Duration::from_secs(1)))? {
-//!     Some(count) => assert!(count > 0),
-//!     None => return Ok(()), // No interrupt in a second.
+//! while let Some(_count) = device.wait(Some(Duration::from_secs(1)))? {
+//!     let _acknowledged: u32 = registers.read(0x14)?;
+//!     device.enable_interrupts()?; // For the next one: the driver turned it off.
 //! }
-//! let _acknowledged: u32 = registers.read(0x14)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -102,13 +101,16 @@ impl Uio {
     /// Opens the device with this name, as `/sys/class/uio/uioN/name` has it: numbers are given in the order in
     /// which devices are found, names are the drivers'.
     ///
+    /// `uio_pci_generic` gives its own name to all its devices. `uio_pdrv_genirq` takes the property `linux,uio-name` of
+    /// the device tree, else the node's name, on newer kernels with the address: `motor@10000000`.
+    ///
     /// # Errors
     ///
     /// - [`Error::Device`] with [`Problem::NotFound`]: there is none. With [`Problem::NoSysfs`]: there is no
     ///   `/sys/class/uio`.
     /// - [`Error::Device`] with [`Problem::SameName`]: there are several, as where a generic driver has them; use
     ///   [`open`](Self::open).
-    /// - [`Error::Sys`]: as for [`open`](Self::open).
+    /// - [`Error::Sys`]: sysfs cannot be read; or as for [`open`](Self::open).
     pub fn find(name: &str) -> Result<Self, Error> {
         let folder = match Path::new(CLASS).open(Open::READ) {
             Ok(folder) => folder,
@@ -167,8 +169,9 @@ impl Uio {
     /// # Errors
     ///
     /// - [`Error::Device`] with [`Problem::NoMap`]: the device has no such map.
-    /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
-    /// - [`Error::Sys`]: sysfs is not mounted on `/sys`, or cannot be read.
+    /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be, or a length that is too long for this
+    ///   address space.
+    /// - [`Error::Sys`]: the device was taken away or sysfs is not mounted on `/sys` (`ENOENT`), or cannot be read.
     pub fn map_info(&self, map: u8) -> Result<Map, Error> {
         let mut numbers = [0; 3];
         for (file, number) in ["addr", "size", "offset"].into_iter().zip(&mut numbers) {
@@ -196,9 +199,14 @@ impl Uio {
 
     /// Maps the registers of map `map`, from the first one to the end of the map.
     ///
+    /// Its number is not that of a BAR, and its end may be past the last register; see [`Map::len`].
+    /// `uio_pci_generic` gives the memory BARs in order, without those of 64 bits and the prefetchable ones: for
+    /// these there is [`pci`].
+    ///
     /// # Errors
     ///
     /// - As for [`map_info`](Self::map_info).
+    /// - [`Error::TooLong`]: the length does not fit in an `isize`.
     /// - [`Error::Sys`] with [`Call::Mmap`]: the kernel refused.
     ///
     /// # Safety
@@ -251,7 +259,8 @@ impl Uio {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: the driver takes no such order (`ENOSYS`), or the device has no interrupt (`EIO`).
+    /// - [`Error::Sys`]: the driver takes no such order (`ENOSYS`), the device has no interrupt (`EIO`) or was taken
+    ///   away; or the command register cannot be accessed.
     pub fn enable_interrupts(&self) -> Result<(), Error> {
         self.set_interrupts(true)
     }
@@ -280,14 +289,15 @@ impl Uio {
         if refused == Errno::NOSYS && !has_msi() {
             let mut config = Self::attribute(self.number);
             if let Ok(config) = config.text("device/config").open(Open::READ_WRITE) {
-                return Ok(pci::set_interrupt(config.as_fd(), on)?);
+                return Ok(pci::set_interrupt_disable(config.as_fd(), !on)?);
             }
         }
         Err(Refused(Call::Write, refused).into())
     }
 }
 
-/// For poll(2), epoll(7) and whatever is built on them: readable when there was an interrupt.
+/// For poll(2), epoll(7) and whatever is built on them: readable when there was an interrupt. It stays so until
+/// [`wait`](Uio::wait) has told of it, with [`Duration::ZERO`] if it is not to wait.
 impl AsFd for Uio {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -12,6 +12,7 @@ use rawmap_core::device::uio::Uio;
 use rawmap_core::device::{Problem, Window, devmem};
 use rawmap_core::{Errno, Error};
 use rawmap_freestanding::{Arguments, signal, start};
+use rustix::fd::{BorrowedFd, RawFd};
 
 start!(main);
 
@@ -23,36 +24,27 @@ WHERE: mem ADDRESS
 Prints a register, or writes VALUE to it: one access of BITS, 8, 16, 32 (default) or, on 64-bit machines, 64.
 -d prints LEN bytes, in accesses of BITS. Numbers are decimal, or hexadecimal after 0x. MAP and BAR are 0 by default.
 A PCI address is one like 0000:00:02.0.
-Ends with 0; 1: the kernel refused; 2: called wrongly; 3: no register answered.
+pci enables the device, and leaves it so. Not beside a driver that runs.
+Ends with 0; 1: refused, or not there; 2: called wrongly; 3: no register answered.
 ";
 
-/// A standard stream. Not `core::fmt`: that would be half of this program.
-struct Stream {
-    is_error: bool,
-    /// Nothing more is written then.
-    failed: bool,
-}
+/// A standard stream, 1 or 2. Not `core::fmt`: that would be half of this program.
+struct Stream(RawFd);
 
 impl Stream {
-    const fn new(is_error: bool) -> Self {
-        let failed = false;
-        Self { is_error, failed }
-    }
-
     fn text(&mut self, text: &str) -> &mut Self {
         // SAFETY: this program closes neither.
-        let stream = unsafe {
-            if self.is_error {
-                rustix::stdio::stderr()
-            } else {
-                rustix::stdio::stdout()
-            }
-        };
+        let stream = unsafe { BorrowedFd::borrow_raw(self.0) };
         let mut rest = text.as_bytes();
-        while !rest.is_empty() && !self.failed {
+        while !rest.is_empty() {
             match rustix::io::retry_on_intr(|| rustix::io::write(stream, rest)) {
                 Ok(count) => rest = rest.get(count..).unwrap_or(b""),
-                Err(_) => self.failed = true,
+                Err(_) => {
+                    if self.0 == 1 {
+                        Stream(2).text("devmem: cannot print\n");
+                    }
+                    end(1)
+                }
             }
         }
         self
@@ -68,13 +60,6 @@ impl Stream {
             }
         }
         self
-    }
-
-    fn end(&self) {
-        if self.failed {
-            Stream::new(true).text("devmem: cannot write the output\n");
-            end(1);
-        }
     }
 }
 
@@ -94,17 +79,13 @@ fn end(status: u8) -> ! {
 
 #[cold]
 fn wrong(why: &str) -> ! {
-    Stream::new(true)
-        .text("devmem: ")
-        .text(why)
-        .text("\n")
-        .text(USAGE);
+    Stream(2).text("devmem: ").text(why).text("\n").text(USAGE);
     end(2)
 }
 
 #[cold]
 fn refused(error: &Error) -> ! {
-    let mut out = Stream::new(true);
+    let mut out = Stream(2);
     tell(out.text("devmem: "), error);
     out.text("\n");
     end(1)
@@ -131,7 +112,7 @@ fn tell(out: &mut Stream, error: &Error) {
             Problem::PortBar { .. } => "the BAR is of I/O ports, which cannot be mapped",
             Problem::NoBar { .. } => "there is no such BAR, or it has no address",
             Problem::NoMap { .. } => "the device has no such map",
-            Problem::Unmappable { .. } => "the kernel gives no map of this BAR",
+            Problem::Unmappable { .. } => "the kernel does not map this BAR",
             Problem::NotFound => "there is no such device",
             Problem::NoSysfs => "no such devices in /sys: is sysfs mounted?",
             Problem::SameName { .. } => "several devices have this name: give a number",
@@ -157,7 +138,7 @@ const SIGSEGV: c_int = 11;
 
 /// The access that faulted cannot go on.
 extern "C" fn on_fault(_: c_int, _: &signal::Info, _: usize) {
-    Stream::new(true).text("devmem: bus error: no register answers there\n");
+    Stream(2).text("devmem: bus error: no register answers there\n");
     end(3)
 }
 
@@ -190,8 +171,8 @@ fn main(arguments: &Arguments) -> u8 {
             Some(Opt::Short(b'w')) => bits = value(),
             Some(Opt::Short(b'd')) => dump = Some(value()),
             Some(Opt::Short(b'h') | Opt::Long(b"help")) => {
-                let mut out = Stream::new(false);
-                out.text(USAGE).end();
+                let mut out = Stream(1);
+                out.text(USAGE);
                 return 0;
             }
             Some(_) => wrong("there is no such option"),
@@ -298,7 +279,7 @@ fn part_of(kind: &[u8], device: &[u8], offset: u64, task: Task) -> (Window, usiz
 
 /// Does it, and ends: the kernel closes and unmaps.
 fn act(mut window: Window, offset: usize, at: u64, task: Task, width: usize) -> ! {
-    let mut out = Stream::new(false);
+    let mut out = Stream(1);
     let digits = 2 * width as u32;
     match task {
         Task::Read => {
@@ -325,13 +306,12 @@ fn act(mut window: Window, offset: usize, at: u64, task: Task, width: usize) -> 
                 }
                 // An offset that wraps is past the end.
                 let value = read(&mut window, offset.saturating_add(done), width);
-                out.text(" ").hex(value, digits).end();
+                out.text(" ").hex(value, digits);
                 done += width;
             }
             out.text(if len == 0 { "" } else { "\n" });
         }
     }
-    out.end();
     end(0)
 }
 
