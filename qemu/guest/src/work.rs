@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, Write as _};
 
+use embedded_storage::nor_flash::NorFlash;
+use rawmap_core::adapter::{Flash, Overwrite};
 use rawmap_core::{Error, MmapOptions, MmapRaw, PageSize, Tracked, page_size, reserve};
 use rawmap_guest::job::{Work, say};
 use rawmap_guest::workload::{Scenario, Step, Steps, Style};
@@ -119,7 +121,10 @@ struct Target {
 enum Map {
     Raw(MmapRaw),
     Tracked(Tracked<4>),
+    Chip(Chip),
 }
+
+type Chip = Flash<Tracked<4>, Overwrite, 1, 1, 4096>;
 
 impl Target {
     fn new(style: Style, page: usize) -> Result<Self, Failure> {
@@ -147,11 +152,12 @@ impl Target {
         }
         file.sync_all()
             .map_err(|error| format!("{}: fsync: {error}", style.name()))?;
-        let map = if style == Style::Tracked {
-            // SAFETY: the file is this program's alone.
-            Map::Tracked(Tracked::new(unsafe { options.map_mut(&file) }?))
-        } else {
-            Map::Raw(options.map_raw(&file)?)
+        // SAFETY: the file is this program's alone.
+        let tracked = || Ok::<_, Error>(Tracked::new(unsafe { options.map_mut(&file) }?));
+        let map = match style {
+            Style::Tracked => Map::Tracked(tracked()?),
+            Style::Chip => Map::Chip(Chip::new(tracked()?)?),
+            _ => Map::Raw(options.map_raw(&file)?),
         };
         Ok(Self { file, map })
     }
@@ -166,6 +172,11 @@ impl Target {
                 tracked.commit()?;
                 Ok(())
             }
+            // Each is stored when its write is `Ok`.
+            Map::Chip(chip) => step.writes.iter().try_for_each(|write| {
+                let at = u32::try_from(write.at).unwrap_or(u32::MAX);
+                NorFlash::write(chip, at, &write.bytes)
+            }),
             Map::Raw(map) => {
                 if step.style.grows() {
                     map.grow(&self.file, step.map_len)?;
@@ -194,7 +205,7 @@ fn flush(map: &MmapRaw, step: &Step, page: PageSize) -> Result<(), Error> {
         None => (0, 0),
     };
     match step.style {
-        Style::Flush | Style::Scattered | Style::Tracked => map.flush(),
+        Style::Flush | Style::Scattered | Style::Tracked | Style::Chip => map.flush(),
         Style::Range
         | Style::Across
         | Style::InPage

@@ -40,6 +40,8 @@ pub enum Style {
     Scattered,
     /// `Tracked`: writes, then one `commit`.
     Tracked,
+    /// `Flash::new`: writes as to a flash chip, each on the medium when it says `Ok`.
+    Chip,
     /// `grow`, a store behind the old end, `flush_range`.
     Grow,
     /// Control: stores only.
@@ -93,6 +95,7 @@ impl Scenario {
                 Style::Past4Gib,
                 Style::Scattered,
                 Style::Tracked,
+                Style::Chip,
                 Style::Grow,
             ],
             Self::Controls => vec![Style::Nothing, Style::Async, Style::WrongPage, Style::Short],
@@ -125,6 +128,7 @@ impl Style {
             Self::Past4Gib => "past-4-gib",
             Self::Scattered => "scattered",
             Self::Tracked => "tracked",
+            Self::Chip => "chip",
             Self::Grow => "grow",
             Self::Nothing => "nothing",
             Self::Async => "async",
@@ -273,6 +277,7 @@ impl Iterator for Steps {
         let count = match style {
             Style::Scattered => 8,
             Style::Tracked => 1 + self.below(6),
+            Style::Chip => 1 + self.below(3),
             _ => 1,
         };
         let mut writes = Vec::new();

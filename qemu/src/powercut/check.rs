@@ -94,7 +94,7 @@ impl<'a> Checker<'a> {
         };
         match step.style {
             // These are about all that was ever stored.
-            Style::Flush | Style::Scattered | Style::Tracked => {
+            Style::Flush | Style::Scattered | Style::Tracked | Style::Chip => {
                 model.promised(step.number, 0, step.map_len);
             }
             _ => {
