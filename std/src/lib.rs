@@ -7,7 +7,7 @@
 )]
 
 /// The code in the repository's README.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "device", feature = "embedded-storage-v0.3"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
