@@ -143,6 +143,56 @@ fn an_access_of_32_or_64_bits_is_one() {
     }
 }
 
+/// The boards' two banks of NOR flash, as a device on a platform bus with two maps.
+#[test]
+fn a_platform_device_has_its_maps() {
+    const NAME: &str = "device::a_platform_device_has_its_maps";
+    let Some(_turn) = turn(NAME) else { return };
+    let driver = Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq");
+    if !driver.exists() {
+        return skip(NAME, "this kernel has no uio_pdrv_genirq");
+    }
+    if std::env::var("RAWMAP_FS").as_deref() == Ok("ubifs") {
+        return skip(NAME, "the flash is the disk");
+    }
+    let riscv = cfg!(target_arch = "riscv64");
+    let flash = if riscv { "20000000.flash" } else { "0.flash" };
+    let device = Path::new("/sys/bus/platform/devices").join(flash);
+    let old_driver = fs::canonicalize(device.join("driver")).ok();
+    if let Some(old) = &old_driver {
+        fs::write(old.join("unbind"), flash).unwrap();
+    }
+    fs::write(device.join("driver_override"), "uio_pdrv_genirq").unwrap();
+    fs::write(driver.join("bind"), flash).unwrap();
+    let entry = fs::read_dir(device.join("uio")).unwrap().next().unwrap();
+    let name = fs::read_to_string(entry.unwrap().path().join("name")).unwrap();
+    eprintln!("{flash} is called {}", name.trim());
+    let uio = Uio::find(name.trim()).unwrap();
+    for number in [0, 1] {
+        let map = uio.map_info(number).unwrap();
+        eprintln!("{map:x?}");
+        assert_eq!(map.offset, 0);
+        // SAFETY: flash that nobody uses.
+        let mut bank = unsafe { uio.map(number) }.unwrap();
+        // Two chips of 16 bits side by side: what each is, asked by CFI, and back.
+        bank.write(4 * 0x55, 0x0098_0098u32).unwrap();
+        let said = [0x10, 0x11, 0x12].map(|word| bank.read::<u32>(4 * word).unwrap());
+        bank.write(0, 0x00ff_00ffu32).unwrap();
+        let qry = [b'Q', b'R', b'Y'].map(|letter| u32::from(letter) * 0x0001_0001);
+        assert_eq!(said, qry, "bank {number}");
+    }
+    assert_eq!(
+        uio.map_info(2),
+        Err(Error::Device(Problem::NoMap { map: 2 }))
+    );
+    drop(uio);
+    fs::write(driver.join("unbind"), flash).unwrap();
+    fs::write(device.join("driver_override"), "\n").unwrap();
+    if let Some(old) = old_driver {
+        fs::write(old.join("bind"), flash).unwrap();
+    }
+}
+
 #[test]
 fn a_driver_as_a_program() {
     let Some(_turn) = turn("device::a_driver_as_a_program") else {

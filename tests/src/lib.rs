@@ -92,6 +92,7 @@ fn holds(condition: &str) -> bool {
         // User mode has the host's, and the tools run on the host.
         "ubifs" => native && file_system(&test_dir()) == 0x2405_1905,
         "no device mapper" => !Path::new("/dev/mapper/control").exists(),
+        "no uio_pdrv_genirq" => !Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq").exists(),
         "no huge pages" => native && !Path::new("/sys/kernel/mm/hugepages").exists(),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
