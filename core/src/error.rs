@@ -434,11 +434,11 @@ mod io {
     clippy::arithmetic_side_effects,
     reason = "small numbers, and an overflow fails the test"
 )]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A `fmt::Write` that compares, so that the test needs no allocator.
-    struct Expect<'a>(&'a str);
+    pub(crate) struct Expect<'a>(pub(crate) &'a str);
 
     impl fmt::Write for Expect<'_> {
         fn write_str(&mut self, text: &str) -> fmt::Result {

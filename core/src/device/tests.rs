@@ -1,6 +1,7 @@
 //! What needs no device: windows over memory that is none.
 
 use super::*;
+use crate::error::tests::Expect;
 use crate::sys::Errno;
 
 fn window(len: usize) -> Window {
@@ -113,16 +114,6 @@ fn a_device_that_is_not_there_is_an_error() {
     assert!(absent(nowhere.bar(0).map(drop)));
     assert!(absent(nowhere.enable()));
     assert!(absent(nowhere.set_interrupt(true)));
-}
-
-/// A `fmt::Write` that compares, so that the test needs no allocator.
-struct Expect<'a>(&'a str);
-
-impl fmt::Write for Expect<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
-        Ok(())
-    }
 }
 
 #[test]
