@@ -206,7 +206,7 @@ fn create(path: &Path) -> io::Result<()> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(true);
     let file = options.open(&new)?;
-    rawmap::reserve(&file, 0, LEN as u64)?;
+    // With all bytes written, the file has its room on the medium, also where nothing can be reserved, as on UBIFS.
     let mut erased = io::BufWriter::new(&file);
     erased.write_all(&[0xFF; LEN])?;
     erased.flush()?;
