@@ -1,6 +1,12 @@
 //! [`Error`]: what can go wrong, with the numbers.
 
+#[cfg(feature = "device")]
+pub(crate) mod device;
+mod refused;
+
 use core::fmt;
+
+pub use self::refused::Refused;
 
 /// The kernel's error number; rustix's type.
 pub use rustix::io::Errno;
@@ -93,7 +99,16 @@ pub enum Error {
         /// Length of the range in bytes.
         len: u64,
         /// The unit in bytes.
-        unit: u32,
+        unit: u64,
+    },
+    /// An adapter's `Backing` broke its contract: it lent another number of bytes than were asked for.
+    Backing {
+        /// First byte that was asked for.
+        offset: u64,
+        /// Number of bytes that were asked for.
+        len: u64,
+        /// Number of bytes that it lent.
+        got: u64,
     },
     /// A cursor is at the end of its map, and nothing more can be written.
     AtEnd {
@@ -120,7 +135,7 @@ pub enum Error {
     Mutable(Mutable),
     /// A device gives no window to its registers.
     #[cfg(feature = "device")]
-    Device(crate::device::Problem),
+    Device(device::Problem),
 }
 
 // A Result that a register pair or a small stack slot can carry.
@@ -234,7 +249,7 @@ impl Error {
         match self {
             Self::Sys { errno, .. } | Self::NoSpace { errno, .. } => Some(errno),
             #[cfg(feature = "device")]
-            Self::Device(crate::device::Problem::Physical { errno, .. }) => Some(errno),
+            Self::Device(device::Problem::Physical { errno, .. }) => Some(errno),
             _ => None,
         }
     }
@@ -303,6 +318,10 @@ impl fmt::Display for Error {
             Self::NotInUnits { offset, len, unit } => write!(
                 f,
                 "range of {len} bytes at offset {offset} is not made of units of {unit} bytes"
+            ),
+            Self::Backing { offset, len, got } => write!(
+                f,
+                "a Backing lent {got} bytes where {len} were asked for at offset {offset}"
             ),
             Self::AtEnd { len } => write!(f, "the end of the map, of {len} bytes, is reached"),
             Self::Seek { from, by } => write!(f, "cannot seek by {by} bytes from position {from}"),
@@ -385,7 +404,9 @@ mod io {
                 | Error::Mutable(_) => Self::new(io::ErrorKind::InvalidInput, error),
                 Error::AtEnd { .. } => Self::new(io::ErrorKind::WriteZero, error),
                 Error::Protected => Self::new(io::ErrorKind::PermissionDenied, error),
-                Error::Unreachable { .. } | Error::Lost { .. } => Self::other(error),
+                Error::Unreachable { .. } | Error::Lost { .. } | Error::Backing { .. } => {
+                    Self::other(error)
+                }
                 Error::Full { .. } => Self::new(io::ErrorKind::QuotaExceeded, error),
                 #[cfg(feature = "device")]
                 Error::Device(problem) => Self::new(problem.kind(), error),

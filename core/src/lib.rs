@@ -35,7 +35,7 @@ mod tracked;
 
 pub use advice::{Advice, UncheckedAdvice};
 pub use dirty::DirtyRanges;
-pub use error::{Call, Errno, Error, Mutable};
+pub use error::{Call, Errno, Error, Mutable, Refused};
 pub use map::{Mmap, MmapMut};
 pub use options::MmapOptions;
 pub use page::PageSize;

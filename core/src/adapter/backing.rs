@@ -1,11 +1,25 @@
 //! [`Backing`]: what an adapter writes through.
 
-use crate::{Error, MmapMut, Span, Tracked};
+use crate::error::Error;
+use crate::map::MmapMut;
+use crate::span::Span;
+use crate::tracked::Tracked;
 
-/// Bytes in memory that are read as a slice, changed in place, and stored on a medium.
+/// Holds bytes in memory that are read as a slice, changed in place, and stored on a medium.
 ///
 /// `Tracked` stores the pages from the first to the last byte that was written through it, `MmapMut` all dirty pages of
 /// the range that it is asked for. A private or anonymous map stores nothing, and says `Ok`.
+///
+/// # Contract
+///
+/// Other types may implement it. The adapters rely on this:
+///
+/// - `as_ref` always has the same length, and shows what was changed through [`edit`](Self::edit).
+/// - [`edit`](Self::edit) lends exactly the `len` bytes at `offset` of that slice.
+/// - [`commit`](Self::commit) and [`commit_all`](Self::commit_all) say `Ok` only when the bytes are stored. After a
+///   failure they fail until a retry has stored everything that they were asked for.
+///
+/// Where fewer or more bytes are lent than were asked for, the adapters say [`Error::Backing`].
 pub trait Backing: AsRef<[u8]> {
     /// Lends `len` bytes at `offset` to be changed.
     ///
@@ -22,13 +36,43 @@ pub trait Backing: AsRef<[u8]> {
     /// - What the medium says: see [`MmapMut::flush_range`] and [`Tracked::commit`].
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error>;
 
-    /// Waits until all of it is on the medium, also what was written before, and by others: a process that was killed
-    /// before it committed leaves bytes that everybody reads and nobody has stored.
+    /// Waits until all of it is on the medium, also what was written before, and by others. A process that is killed
+    /// before it commits leaves such bytes: all processes read them, and they are not stored.
     ///
     /// # Errors
     ///
     /// - What the medium says: see [`MmapMut::flush`].
     fn commit_all(&mut self) -> Result<(), Error>;
+}
+
+/// Reads `len` bytes at `offset`.
+pub(super) fn view<M: AsRef<[u8]> + ?Sized>(
+    map: &M,
+    offset: usize,
+    len: usize,
+) -> Result<&[u8], Error> {
+    let rest = map.as_ref().get(offset..).unwrap_or(&[]);
+    rest.get(..len)
+        .ok_or_else(|| broken(offset, len, rest.len()))
+}
+
+/// Lends `len` bytes at `offset`, and no other number of bytes.
+pub(super) fn lend<B: Backing + ?Sized>(
+    map: &mut B,
+    offset: usize,
+    len: usize,
+) -> Result<&mut [u8], Error> {
+    let bytes = map.edit(offset, len)?;
+    if bytes.len() == len {
+        return Ok(bytes);
+    }
+    Err(broken(offset, len, bytes.len()))
+}
+
+#[cold]
+fn broken(offset: usize, len: usize, got: usize) -> Error {
+    let [offset, len, got] = [offset, len, got].map(|n| u64::try_from(n).unwrap_or(u64::MAX));
+    Error::Backing { offset, len, got }
 }
 
 impl Backing for MmapMut {

@@ -1,9 +1,10 @@
 //! [`Cursor`]: a position in a map. The traits that make a stream of it are in `embedded_io` and `std_io`.
 
 use crate::adapter::Backing;
-use crate::{Error, Span};
+use crate::adapter::backing::lend;
+use crate::error::Error;
 
-/// A map that is read and written from a position on, as a stream.
+/// Reads and writes a map from a position on, as a stream.
 ///
 /// It has the length of the map, and never grows. Reading at the end gives 0 bytes. A write that reaches the
 /// end writes what fits; at the end it writes nothing: with embedded-io that is [`Error::AtEnd`], with std 0 bytes. A
@@ -105,14 +106,10 @@ impl<M: AsRef<[u8]>> Cursor<M> {
         u64::try_from(self.len()).unwrap_or(u64::MAX)
     }
 
-    /// The position as an offset: the end, where it is past that.
-    fn offset(&self) -> usize {
-        usize::try_from(self.position).map_or(self.len(), |offset| offset.min(self.len()))
-    }
-
     /// What is ahead.
     pub(super) fn rest(&self) -> &[u8] {
-        self.map.as_ref().get(self.offset()..).unwrap_or(&[])
+        let offset = usize::try_from(self.position).unwrap_or(usize::MAX);
+        self.map.as_ref().get(offset..).unwrap_or(&[])
     }
 
     /// Copies as much as there is, and goes past it.
@@ -130,16 +127,17 @@ impl<B: Backing> Cursor<B> {
         if count == 0 {
             return Ok(0);
         }
-        let offset = self.offset();
-        copy(self.map.edit(offset, count)?, bytes);
+        // No further than what is ahead.
+        let offset = usize::try_from(self.position).unwrap_or(usize::MAX);
+        copy(lend(&mut self.map, offset, count)?, bytes);
         self.skip(count);
         Ok(count)
     }
 
     /// Waits until all that was written is on the medium.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
-        let all = Span::whole(self.len());
-        self.map.commit(all.offset(), all.len())
+        let len = self.len();
+        self.map.commit(0, len)
     }
 }
 

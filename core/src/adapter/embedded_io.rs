@@ -4,9 +4,8 @@ use embedded_io::{
     BufRead, ErrorKind, ErrorType, Read, ReadReady, Seek, SeekFrom, Write, WriteReady,
 };
 
-use crate::Error;
 use crate::adapter::{Backing, Cursor};
-use crate::error::Errno;
+use crate::error::{Errno, Error};
 
 /// As the conversion to `std::io::Error` has them, as far as there is such a kind here.
 impl embedded_io::Error for Error {
@@ -53,6 +52,7 @@ const fn of_problem(problem: crate::device::Problem) -> ErrorKind {
         }
         Problem::SameName { .. } => ErrorKind::AlreadyExists,
         Problem::Text { .. } => ErrorKind::InvalidData,
+        _ => ErrorKind::Other,
     }
 }
 

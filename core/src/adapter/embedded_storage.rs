@@ -1,6 +1,6 @@
 //! [`Flash`]: the traits of embedded-storage over a map.
 
-use core::fmt;
+use core::fmt::Debug;
 use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -10,7 +10,9 @@ use embedded_storage::nor_flash::{
 use embedded_storage::{ReadStorage, Storage};
 
 use crate::adapter::Backing;
-use crate::{Error, Span};
+use crate::adapter::backing::{lend, view};
+use crate::error::{Error, Refused};
+use crate::span::Span;
 
 impl NorFlashError for Error {
     fn kind(&self) -> NorFlashErrorKind {
@@ -23,7 +25,7 @@ impl NorFlashError for Error {
 }
 
 /// What a write does to bytes that are not erased: [`Nor`] or [`Overwrite`].
-pub trait Behaviour: sealed::Sealed {}
+pub trait Behaviour: Debug + sealed::Sealed {}
 
 /// A write can only clear bits, as in NOR flash: the result is the AND of what was there and what is written.
 /// Allows `MultiwriteNorFlash`.
@@ -41,9 +43,10 @@ mod sealed {
     #[allow(
         unreachable_pub,
         unnameable_types,
-        reason = "nobody outside can name it"
+        reason = "no other module can name it"
     )]
     pub trait Sealed {
+        /// Both have the same length.
         fn write(to: &mut [u8], from: &[u8]);
     }
 
@@ -62,11 +65,14 @@ mod sealed {
     }
 }
 
-/// A mapped file in the place of a flash chip, for crates that are made for one.
+/// Puts a mapped file in the place of a flash chip, for crates that are made for one.
 ///
 /// `K` is [`Nor`] or [`Overwrite`]. `READ`, `WRITE` and `ERASE` are the units of the chip in bytes; a write is made
 /// of whole read units, and a block that is erased of whole write units, else it does not compile. Erased bytes are
 /// 0xFF: a new file, full of zeros, is erased once before its first use.
+///
+/// For sequential-storage take a `WRITE` of 4 or better 8 bytes: it is made for one power cut at a time, and where
+/// several follow each other, smaller words lose more. The README has the numbers.
 ///
 /// # When is it on the medium?
 ///
@@ -77,7 +83,7 @@ mod sealed {
 ///
 /// With `new` a power cut leaves what the traits allow: all that was done before is there; of the write or the erase
 /// that was under way, some of the bytes that it changes may have their old values and some the new ones; others
-/// are untouched. That is what storage crates are built for. What it finds in the file is stored first: a
+/// are untouched. That is what storage crates are built for. What it finds in the map is stored first: a
 /// process that was killed may have written it, and not have waited.
 ///
 /// Of a chip they often hope for more: that an erase goes from the front to the back. So it is here. The first word
@@ -90,7 +96,8 @@ mod sealed {
 /// outlive the process: when that is killed, at any moment, nothing that was `Ok` is lost.
 ///
 /// An error of the medium stays: every commit then fails, and with `new` every write and erase, until a retry of the
-/// map, by [`get_mut`](Self::get_mut). The bytes in memory are changed nevertheless, those of an erase in whole.
+/// map, by [`get_mut`](Self::get_mut). The bytes in memory are changed nevertheless, those of an erase in whole. The
+/// retry stores all of the map, also what was found in it.
 ///
 /// # Examples
 ///
@@ -111,10 +118,11 @@ mod sealed {
 /// assert!(chip.write(9, &[0; 4]).is_err());
 /// # Ok::<(), rawmap_core::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct Flash<B, K, const READ: usize, const WRITE: usize, const ERASE: usize> {
     backing: B,
     durable: bool,
-    /// Whether what was found in the map is on the medium.
+    /// Whether all of this map that was not written through the chip is on the medium.
     stored: bool,
     behaviour: PhantomData<K>,
 }
@@ -133,14 +141,23 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     ///
     /// # Errors
     ///
+    /// Each gives the map back.
+    ///
     /// - [`Error::OutOfRange`]: the map is longer than 4,294,967,295 bytes, which is as far as the traits' offsets
     ///   reach. Map a part of the file.
     /// - [`Error::NotInUnits`]: its length is not a multiple of `ERASE`.
-    /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`].
-    pub fn new(backing: B) -> Result<Self, Error> {
-        let mut chip = Self::made(backing, true)?;
-        chip.commit()?;
-        Ok(chip)
+    /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`]. Retry that map: the
+    ///   kernel tells such an error once, and another map of the file may then say `Ok`.
+    pub fn new(backing: B) -> Result<Self, Refused<B>> {
+        let mut chip = Self::buffered(backing)?;
+        chip.durable = true;
+        match chip.commit() {
+            Ok(()) => Ok(chip),
+            Err(error) => Err(Refused {
+                error,
+                map: chip.backing,
+            }),
+        }
     }
 
     /// Takes a map: what is written and erased waits for [`commit`](Self::commit).
@@ -148,43 +165,53 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// # Errors
     ///
     /// - [`Error::OutOfRange`] and [`Error::NotInUnits`]: as for [`new`](Self::new).
-    pub fn buffered(backing: B) -> Result<Self, Error> {
-        Self::made(backing, false)
-    }
-
-    fn made(backing: B, durable: bool) -> Result<Self, Error> {
+    pub fn buffered(backing: B) -> Result<Self, Refused<B>> {
         let () = Self::UNITS;
-        let all = backing.as_ref().len();
-        let len = u64::try_from(all).unwrap_or(u64::MAX);
-        if u32::try_from(all).is_err() {
-            return Err(Error::OutOfRange {
-                offset: 0,
-                len,
-                limit: u32::MAX.into(),
-            });
+        let all = Span::whole(backing.as_ref().len());
+        let (len, limit) = (
+            u64::try_from(all.len()).unwrap_or(u64::MAX),
+            u32::MAX.into(),
+        );
+        let fits = if len > limit {
+            let offset = 0;
+            Err(Error::OutOfRange { offset, len, limit })
+        } else {
+            in_units(all, ERASE)
+        };
+        match fits {
+            Ok(()) => Ok(Self {
+                backing,
+                durable: false,
+                stored: false,
+                behaviour: PhantomData,
+            }),
+            Err(error) => Err(Refused {
+                error,
+                map: backing,
+            }),
         }
-        in_units(Span::whole(all), ERASE)?;
-        Ok(Self {
-            backing,
-            durable,
-            stored: false,
-            behaviour: PhantomData,
-        })
     }
 
-    /// Waits until all that was written and erased is on the medium; the first time also what was found in the map.
+    /// Waits until all that was written and erased is on the medium.
+    ///
+    /// The first time, and the first time after [`get_mut`](Self::get_mut), it stores all of the map: also what was
+    /// found in it.
     ///
     /// # Errors
     ///
     /// - What the medium says; see [`Backing::commit`].
     pub fn commit(&mut self) -> Result<(), Error> {
-        if !self.stored {
-            self.backing.commit_all()?;
-            self.stored = true;
-            return Ok(());
-        }
         let all = Span::whole(self.backing.as_ref().len());
-        self.backing.commit(all.offset(), all.len())
+        self.store(all)
+    }
+
+    fn store(&mut self, span: Span) -> Result<(), Error> {
+        if self.stored {
+            return self.backing.commit(span.offset(), span.len());
+        }
+        self.backing.commit_all()?;
+        self.stored = true;
+        Ok(())
     }
 
     /// Gives the map.
@@ -194,8 +221,12 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     }
 
     /// Gives the map, to be changed: after an error of the medium, for a retry.
+    ///
+    /// The map may be written to, or another one put in its place: the next commit, or with [`new`](Self::new) the next
+    /// write or erase, stores all of it.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut B {
+        self.stored = false;
         &mut self.backing
     }
 
@@ -215,18 +246,16 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         Ok(span)
     }
 
-    fn get(&self, span: Span, bytes: &mut [u8]) {
-        let from = self.backing.as_ref().get(span.offset()..span.end());
-        if let Some(from) = from.filter(|from| from.len() == bytes.len()) {
-            bytes.copy_from_slice(from);
-        }
+    fn get(&self, span: Span, bytes: &mut [u8]) -> Result<(), Error> {
+        bytes.copy_from_slice(view(&self.backing, span.offset(), span.len())?);
+        Ok(())
     }
 
     fn change(&mut self, span: Span, change: impl FnOnce(&mut [u8])) -> Result<(), Error> {
         if span.is_empty() {
             return Ok(());
         }
-        change(self.backing.edit(span.offset(), span.len())?);
+        change(lend(&mut self.backing, span.offset(), span.len())?);
         self.done(span)
     }
 
@@ -234,7 +263,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     fn done(&mut self, span: Span) -> Result<(), Error> {
         compiler_fence(Ordering::SeqCst);
         if self.durable {
-            self.backing.commit(span.offset(), span.len())?;
+            self.store(span)?;
         }
         Ok(())
     }
@@ -244,10 +273,10 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         let mut any = false;
         for block in (blocks.offset()..blocks.end()).step_by(ERASE) {
             // Inside the span: nothing wraps.
-            let part = block.wrapping_add(start)..block.wrapping_add(end);
-            let bytes = self.backing.as_ref().get(part.clone());
-            if bytes.is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0xFF)) {
-                self.backing.edit(part.start, part.len())?.fill(0xFF);
+            let (offset, len) = (block.wrapping_add(start), end.wrapping_sub(start));
+            let bytes = view(&self.backing, offset, len)?;
+            if bytes.iter().any(|byte| *byte != 0xFF) {
+                lend(&mut self.backing, offset, len)?.fill(0xFF);
                 any = true;
             }
         }
@@ -262,7 +291,7 @@ fn in_units(span: Span, unit: usize) -> Result<(), Error> {
     Err(Error::NotInUnits {
         offset: u64::try_from(span.offset()).unwrap_or(u64::MAX),
         len: u64::try_from(span.len()).unwrap_or(u64::MAX),
-        unit: u32::try_from(unit).unwrap_or(u32::MAX),
+        unit: u64::try_from(unit).unwrap_or(u64::MAX),
     })
 }
 
@@ -282,8 +311,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - [`Error::OutOfRange`] and [`Error::NotInUnits`]: nothing was read.
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), READ)?;
-        self.get(span, bytes);
-        Ok(())
+        self.get(span, bytes)
     }
 
     fn capacity(&self) -> usize {
@@ -364,8 +392,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - [`Error::OutOfRange`]: nothing was read.
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), 1)?;
-        self.get(span, bytes);
-        Ok(())
+        self.get(span, bytes)
     }
 
     fn capacity(&self) -> usize {
@@ -385,17 +412,5 @@ impl<B: Backing, const READ: usize, const WRITE: usize, const ERASE: usize> Stor
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), 1)?;
         self.change(span, |to| to.copy_from_slice(bytes))
-    }
-}
-
-impl<B: fmt::Debug, K, const READ: usize, const WRITE: usize, const ERASE: usize> fmt::Debug
-    for Flash<B, K, READ, WRITE, ERASE>
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flash")
-            .field("backing", &self.backing)
-            .field("durable", &self.durable)
-            .field("stored", &self.stored)
-            .finish()
     }
 }

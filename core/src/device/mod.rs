@@ -17,16 +17,17 @@
 //! elsewhere they would be two accesses.
 //!
 //! A value is in the machine's byte order. A bus or a bridge can still split or refuse a width that the
-//! device does not have. An access to an address where no register answers can give all ones, or raise SIGBUS or
-//! SIGSEGV, and then kills the process: that is up to the machine.
+//! device does not have. An access to an address where no register answers gives all ones, or kills the process by
+//! SIGBUS, SIGSEGV or SIGKILL: that is up to the machine. So is what happens to a window when the kernel takes its
+//! device away: see each module.
 //!
 //! Registers of one device are accessed in the order of the program. Between registers and *memory* that a device
 //! reads or writes by itself (DMA), a barrier of the machine's is needed, which is not here.
 //!
 //! # Unsafe
 //!
-//! The calls that map a window are `unsafe`, because what a register does is known to who maps it, and not to
-//! this crate: it may start a transfer to memory. Reading and writing are then safe, as in the crate safe-mmio,
+//! The calls that map a window are `unsafe`, because the caller knows what a register does, and this crate does not:
+//! it may start a transfer to memory. Reading and writing are then safe, as in the crate safe-mmio,
 //! which the feature `safe-mmio-v0.3` brings for typed register blocks: `Window::registers`.
 //!
 //! # Safety
@@ -41,18 +42,19 @@
 
 pub mod devmem;
 pub mod pci;
-mod problem;
 mod register;
 mod sysfs;
 pub mod uio;
 
 use core::fmt;
 
-pub use self::problem::Problem;
 pub use self::register::Register;
-use crate::raw::Access;
+use crate::error::Error;
+pub use crate::error::device::Problem;
+use crate::options::MmapOptions;
+use crate::raw::{Access, MmapRaw};
+use crate::span::Span;
 use crate::sys::{AsFd, MapFlags, OwnedFd, ProtFlags};
-use crate::{Error, MmapOptions, MmapRaw, Span};
 
 /// A range of device registers, mapped. It is unmapped when it is dropped.
 ///
@@ -123,7 +125,7 @@ impl Window {
     #[inline]
     pub fn read_pure<R: Register>(&self, offset: usize) -> Result<R, Error> {
         let register = self.place::<R>(offset, Access::READ)?;
-        // SAFETY: mapped and aligned, as checked; what the load does is the proof of who mapped the window.
+        // SAFETY: mapped and aligned, as checked; what the load does is the duty of the call that mapped the window.
         Ok(unsafe { R::load(register) })
     }
 
@@ -138,8 +140,8 @@ impl Window {
     #[inline]
     pub fn write<R: Register>(&mut self, offset: usize, value: R) -> Result<(), Error> {
         let register = self.place::<R>(offset, Access::WRITE)?;
-        // SAFETY: mapped, writable and aligned, as checked; what the store does is the proof of who mapped the
-        // window.
+        // SAFETY: mapped, writable and aligned, as checked; what the store does is the duty of the call that mapped
+        // the window.
         unsafe { R::store(register, value) };
         Ok(())
     }
@@ -181,7 +183,7 @@ impl Window {
         let block = self.place::<T>(offset, Access::READ_WRITE)?;
         let block = core::ptr::NonNull::new(block).ok_or(Error::Protected)?;
         // SAFETY: mapped, readable, writable and aligned, as checked; `&mut self` makes it the only access through
-        // this window, and others, and what a register does, are the proof of who mapped it.
+        // this window; others, and what a register does, are the duty of the call that mapped it.
         Ok(unsafe { safe_mmio::UniqueMmioPointer::new(block) })
     }
 
@@ -193,31 +195,19 @@ impl Window {
         self.map.as_mut_ptr()
     }
 
-    #[inline]
-    fn place<T>(&self, offset: usize, access: Access) -> Result<*mut T, Error> {
-        let place = self.bytes(offset, size_of::<T>(), align_of::<T>(), access)?;
-        Ok(place.cast())
-    }
-
     /// The one check: inside, allowed, and aligned.
     #[inline]
-    fn bytes(
-        &self,
-        offset: usize,
-        len: usize,
-        align: usize,
-        access: Access,
-    ) -> Result<*mut u8, Error> {
-        let span = Span::new(offset, len, self.map.len())?;
+    fn place<T>(&self, offset: usize, access: Access) -> Result<*mut T, Error> {
+        let span = Span::new(offset, size_of::<T>(), self.map.len())?;
         if !self.map.access().allows(access) {
             return Err(Error::Protected);
         }
         let place = self.map.as_mut_ptr().wrapping_add(span.offset());
         // A power of two.
-        if place.addr() & align.wrapping_sub(1) != 0 {
-            return Err(unaligned(offset, align));
+        if place.addr() & align_of::<T>().wrapping_sub(1) != 0 {
+            return Err(unaligned(offset, align_of::<T>()));
         }
-        Ok(place)
+        Ok(place.cast())
     }
 }
 

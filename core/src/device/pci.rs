@@ -17,6 +17,12 @@
 //! # }
 //! ```
 //!
+//! # What the kernel does meanwhile
+//!
+//! - A driver that takes the function later shares its registers with the window. Where the kernel has
+//!   `IO_STRICT_DEVMEM`, as Debian's, the driver revokes the window instead (Linux 5.12): each access raises SIGBUS.
+//! - After `remove` and `rescan`, an old window reaches the function that has these addresses then, without an error.
+//!
 //! # References
 //!
 //! - [Accessing PCI device resources through sysfs](https://docs.kernel.org/PCI/sysfs-pci.html)
@@ -25,10 +31,9 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::{Problem, Window};
-use crate::Error;
-use crate::device::sysfs::{Path, Refused, hex};
-use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, Open, OwnedFd};
+use crate::device::sysfs::{Failed, Path, hex};
+use crate::error::{Call, Errno, Error};
+use crate::sys::{self, AsFd, BorrowedFd, Open, OwnedFd};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 
@@ -134,21 +139,26 @@ impl Function {
     ///
     /// - [`Error::Device`] with [`Problem::NotFound`]: there is none. With [`Problem::NoSysfs`]: there is no
     ///   `/sys/bus/pci`.
-    /// - [`Error::Sys`]: sysfs cannot be read.
+    /// - [`Error::Device`] with [`Problem::Text`], or [`Error::Sys`]: sysfs cannot be read, also of another function.
     pub fn find(vendor: u16, device: u16) -> Result<Self, Error> {
         let folder = Path::new(DEVICES).open(Open::READ).map_err(or_no_sysfs)?;
-        let mut found: Option<Address> = None;
+        let mut found = Err(Error::Device(Problem::NotFound));
         sys::names_in(folder.as_fd(), |name| {
             if let Some(address) = parse(name.to_bytes()) {
-                let is_it = Self::new(address).id().ok() == Some((vendor, device));
-                if is_it && found.is_none_or(|found| address < found) {
-                    found = Some(address);
+                match Self::new(address).id() {
+                    Ok(id) if id != (vendor, device) => {}
+                    Ok(_) => found = found.map_or(Ok(address), |other| Ok(address.min(other))),
+                    // It has gone meanwhile.
+                    Err(Error::Device(Problem::NotFound)) => {}
+                    Err(error) => {
+                        found = Err(error);
+                        return false;
+                    }
                 }
             }
             true
         })?;
-        let address = found.ok_or(Error::Device(Problem::NotFound))?;
-        Ok(Self::new(address))
+        found.map(Self::new)
     }
 
     /// Gives the address.
@@ -174,26 +184,46 @@ impl Function {
         Ok((number("vendor")?, number("device")?))
     }
 
-    /// Has the function answer at its addresses, if it does not already: the kernel leaves one that no driver has
-    /// as it found it. It stays so when the program ends. DMA is not turned on.
+    /// Enables the function, unless the bit *Memory Space* in its command register says that it answers already.
+    ///
+    /// The kernel leaves a function that no driver has as it found it. The function stays enabled when the program
+    /// ends. DMA is not turned on.
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
-    ///   none at all.
+    /// - As for [`id`](Self::id).
+    /// - [`Error::Device`] with [`Problem::Disabled`]: the bit stays off. The kernel counts the function as enabled, and
+    ///   then changes nothing: write 0 to its file `enable` until that holds 0.
     /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM`), a driver has it and did not enable it (`EBUSY`), or a
     ///   BAR has no address.
     pub fn enable(&self) -> Result<(), Error> {
-        let mut buffer = [0; 16];
-        let count = self.file("enable").read(&mut buffer);
-        if count.map_err(or_not_found)? != b"0" {
+        if self.answers()? {
             return Ok(());
         }
         let file = self.file("enable").open(Open::WRITE)?;
-        match sys::write(file.as_fd(), b"1") {
-            Ok(_) => Ok(()),
-            Err(errno) => Err(Refused(Call::Write, errno).into()),
+        if let Err(errno) = sys::write(file.as_fd(), b"1") {
+            return Err(Failed(Call::Write, errno).into());
         }
+        if self.answers()? {
+            return Ok(());
+        }
+        // A function of ports needs no such bit, and a virtual one has its bit in the physical function.
+        for bar in 0..6 {
+            if matches!(self.bar(bar), Ok(bar) if bar.kind != Kind::Port) {
+                return match self.file("physfn").open(Open::READ) {
+                    Err(Failed(_, Errno::NOENT)) => Err(Error::Device(Problem::Disabled)),
+                    virtual_function => Ok(virtual_function.map(drop)?),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// *Memory Space*, in the command register.
+    fn answers(&self) -> Result<bool, Error> {
+        let config = self.file("config").open(Open::READ);
+        let command = byte_of(config.map_err(or_not_found)?.as_fd(), 4)?;
+        Ok(command & 2 != 0)
     }
 
     /// Tells where a BAR is, how long, and of which kind. BARs have the numbers 0 to 5; the second half of one
@@ -202,19 +232,16 @@ impl Function {
     /// # Errors
     ///
     /// - [`Error::Device`] with [`Problem::NoBar`]: there is no such BAR, or it was given no address.
-    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
-    ///   none at all.
-    /// - [`Error::Device`] with [`Problem::Text`]: sysfs says what cannot be.
-    /// - [`Error::Sys`]: sysfs cannot be read.
+    /// - As for [`id`](Self::id).
     pub fn bar(&self, bar: u8) -> Result<Bar, Error> {
         // Lines of three numbers, 57 bytes each. The first seven are those of the BARs and the ROM.
         let mut buffer = [0; 399];
-        let text = self.file("resource").read(&mut buffer);
+        let text = self.file("resource").start(&mut buffer);
         bar_of(text.map_err(or_not_found)?, bar)
     }
 
-    /// Maps a BAR for reading and writing, without a cache. Call [`enable`](Self::enable) before the first access, if
-    /// no driver has the function: else no register may answer.
+    /// Maps a BAR for reading and writing, without a cache. Where no driver has the function, call
+    /// [`enable`](Self::enable) before the first access.
     ///
     /// # Errors
     ///
@@ -227,7 +254,7 @@ impl Function {
     /// # Safety
     ///
     /// - What is read and written through the window does not make the device access memory that this program
-    ///   uses; a BAR that is memory and no registers is used by nobody else in a way that the program relies on.
+    ///   uses. Nothing else uses a BAR that is memory, in a way that the program relies on.
     /// - No other window or driver uses the registers at the same time, unless the device allows that.
     pub unsafe fn map(&self, bar: u8) -> Result<Window, Error> {
         self.window(bar, true)
@@ -259,7 +286,7 @@ impl Function {
         };
         let file = match self.file("resource").decimal(bar.into()).open(how) {
             // The function is there, by the lines that were read, and this is not.
-            Err(Refused(_, Errno::NOENT)) => {
+            Err(Failed(_, Errno::NOENT)) => {
                 return Err(Error::Device(Problem::Unmappable { bar }));
             }
             file => file?,
@@ -279,8 +306,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// - [`Error::Device`] with [`Problem::NotFound`] or [`Problem::NoSysfs`]: there is no function at this address, or
-    ///   none at all.
+    /// - As for [`id`](Self::id).
     /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or the register cannot be accessed.
     pub fn set_interrupt(&self, on: bool) -> Result<(), Error> {
         let config: OwnedFd = self
@@ -305,49 +331,55 @@ impl Function {
     }
 }
 
-/// All files that are asked for are there if the function is.
-fn or_not_found(refused: Refused) -> Error {
-    match refused {
-        Refused(_, Errno::NOENT) if Path::new(DEVICES).open(Open::READ).is_ok() => {
-            Error::Device(Problem::NotFound)
-        }
-        _ => or_no_sysfs(refused),
+/// All files that are asked for are there if the function is. An open one of a function that goes is `ENODEV`.
+fn or_not_found(failed: Failed) -> Error {
+    match failed {
+        Failed(_, Errno::NOENT | Errno::NODEV) => match Path::new(DEVICES).open(Open::READ) {
+            Ok(_) => Error::Device(Problem::NotFound),
+            Err(failed) => or_no_sysfs(failed),
+        },
+        _ => failed.into(),
     }
 }
 
-fn or_no_sysfs(refused: Refused) -> Error {
-    match refused {
-        Refused(_, Errno::NOENT) => Error::Device(Problem::NoSysfs),
-        _ => refused.into(),
+fn or_no_sysfs(failed: Failed) -> Error {
+    match failed {
+        Failed(_, Errno::NOENT) => Error::Device(Problem::NoSysfs),
+        _ => failed.into(),
+    }
+}
+
+/// Reads a byte of a function's configuration space.
+fn byte_of(config: BorrowedFd<'_>, at: u64) -> Result<u8, Failed> {
+    let mut byte = [0];
+    match sys::pread(config, &mut byte, at) {
+        Ok(1) => {
+            let [byte] = byte;
+            Ok(byte)
+        }
+        Ok(_) => Err(Failed(Call::Read, Errno::IO)),
+        Err(errno) => Err(Failed(Call::Read, errno)),
     }
 }
 
 /// Sets or clears *Interrupt Disable*, bit 10 of the command register, in the function's configuration space.
-pub(super) fn set_interrupt_disable(config: BorrowedFd<'_>, disable: bool) -> Result<(), Refused> {
+pub(super) fn set_interrupt_disable(config: BorrowedFd<'_>, disable: bool) -> Result<(), Failed> {
     /// The upper half of the command register, which is at 4.
     const COMMAND: u64 = 5;
     const DISABLE: u8 = 4;
-    let mut command = [0];
-    let failed = |call, errno| Err(Refused(call, errno));
-    match sys::pread(config, &mut command, COMMAND) {
-        Ok(1) => {}
-        Ok(_) => return failed(Call::Read, Errno::IO),
-        Err(errno) => return failed(Call::Read, errno),
-    }
-    let wanted = command.map(|bits| {
-        if disable {
-            bits | DISABLE
-        } else {
-            bits & !DISABLE
-        }
-    });
+    let command = byte_of(config, COMMAND)?;
+    let wanted = if disable {
+        command | DISABLE
+    } else {
+        command & !DISABLE
+    };
     if wanted == command {
         return Ok(());
     }
-    match sys::pwrite(config, &wanted, COMMAND) {
+    match sys::pwrite(config, &[wanted], COMMAND) {
         Ok(1) => Ok(()),
-        Ok(_) => failed(Call::Write, Errno::IO),
-        Err(errno) => failed(Call::Write, errno),
+        Ok(_) => Err(Failed(Call::Write, Errno::IO)),
+        Err(errno) => Err(Failed(Call::Write, errno)),
     }
 }
 
@@ -382,7 +414,9 @@ fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
 
 /// The first address, the last address, and what the kernel knows of it.
 fn line_of(text: &[u8], bar: u8) -> Option<[u64; 3]> {
-    let line = text.split(|byte| *byte == b'\n').nth(bar.into())?;
+    // Whole lines only: no number is cut.
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    let line = lines.nth(bar.into())?.strip_suffix(b"\n")?;
     let mut words = line.split(|byte| *byte == b' ');
     let mut numbers = [0; 3];
     for number in &mut numbers {
@@ -426,41 +460,31 @@ mod tests {
         assert_eq!(bar_of(TEXT, 5), Err(wrong));
         assert_eq!(bar_of(TEXT, 6), Err(wrong));
         assert_eq!(bar_of(b"", 0), Err(wrong));
-        assert_eq!(bar_of(b"0x0 0x0", 0), Err(wrong));
+        assert_eq!(bar_of(b"0x0 0x0\n", 0), Err(wrong));
+        // What may have been cut.
+        assert!(bar_of(b"0x1000 0x1fff 0x200\n", 0).is_ok());
+        assert_eq!(bar_of(b"0x1000 0x1fff 0x200", 0), Err(wrong));
     }
 
     #[test]
     fn addresses_are_read_and_shown() {
-        let address = |domain, bus, device, function| Address {
-            domain,
-            bus,
-            device,
-            function,
-        };
-        for (text, want) in [
-            ("0000:00:02.0", address(0, 0, 2, 0)),
-            ("00:1f.7", address(0, 0, 31, 7)),
-            ("1a2b3:fF:00.3", address(0x1a2b3, 255, 0, 3)),
+        for (text, domain, bus, device, function) in [
+            ("0000:00:02.0", 0, 0, 2, 0),
+            ("00:1f.7", 0, 0, 31, 7),
+            ("1a2b3:fF:00.3", 0x1a2b3, 255, 0, 3),
         ] {
+            let want = Address {
+                domain,
+                bus,
+                device,
+                function,
+            };
             assert_eq!(text.parse(), Ok(want));
         }
-        for text in [
-            "",
-            ":",
-            "0",
-            "00:02",
-            "00:20.0",
-            "00:02.8",
-            "00:02.0.0",
-            "0:0000:00:02.0",
-            "00:02.0 ",
-            "100000000:00:02.0",
-            "000:00:0x2.0",
-            "0000:000:02.0",
-            "0000:00:02.",
-            "0000::02.0",
-            "+0:02.0",
-        ] {
+        for text in "|:|0|00:02|00:20.0|00:02.8|00:02.0.0|0:0000:00:02.0|00:02.0 |100000000:00:02.0|000:00:0x2.0|\
+            0000:000:02.0|0000:00:02.|0000::02.0|+0:02.0"
+            .split('|')
+        {
             let wrong = Err(Error::Device(Problem::Address));
             assert_eq!(text.parse::<Address>(), wrong, "{text:?}");
         }

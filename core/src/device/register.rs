@@ -16,7 +16,7 @@ mod sealed {
         clippy::missing_safety_doc,
         unreachable_pub,
         unnameable_types,
-        reason = "one rule for all, above; nobody outside can name it"
+        reason = "one rule for all, above; no other module can name it"
     )]
     pub trait Sealed {
         unsafe fn load(register: *const Self) -> Self;
@@ -24,101 +24,93 @@ mod sealed {
     }
 }
 
-// Not core's volatile accesses: the compiler may choose a form for these that also changes the address register, and
-// such a trap tells a hypervisor neither the width nor the value.
-macro_rules! register {
-    ($type:ident: $class:ident, $load:expr, $store:expr) => {
+// Not core's volatile accesses, where instructions are known: the compiler may choose a form for these that also
+// changes the address register, and such a trap tells a hypervisor neither the width nor the value.
+macro_rules! registers {
+    ($($type:ident: $class:ident, $load:expr, $store:expr;)*) => {$(
+        registers! { $type, register, value, {
+            let value: Self;
+            core::arch::asm!(
+                $load,
+                value = lateout($class) value,
+                address = in(reg) register,
+                options(nostack, preserves_flags)
+            );
+            value
+        }, core::arch::asm!(
+            $store,
+            value = in($class) value,
+            address = in(reg) register,
+            options(nostack, preserves_flags)
+        ) }
+    )*};
+    ($($type:ident)*) => {$(
+        registers! { $type, register, value, register.read_volatile(), register.write_volatile(value) }
+    )*};
+    ($type:ident, $register:ident, $value:ident, $load:expr, $store:expr) => {
         impl Register for $type {}
 
         impl sealed::Sealed for $type {
             #[inline(always)]
-            unsafe fn load(register: *const Self) -> Self {
-                let value: Self;
+            unsafe fn load($register: *const Self) -> Self {
                 // SAFETY: the caller's duty.
-                unsafe {
-                    core::arch::asm!(
-                        $load,
-                        value = lateout($class) value,
-                        address = in(reg) register,
-                        options(nostack, preserves_flags)
-                    );
-                }
-                value
+                unsafe { $load }
             }
 
             #[inline(always)]
-            unsafe fn store(register: *mut Self, value: Self) {
+            unsafe fn store($register: *mut Self, $value: Self) {
                 // SAFETY: the caller's duty.
-                unsafe {
-                    core::arch::asm!(
-                        $store,
-                        value = in($class) value,
-                        address = in(reg) register,
-                        options(nostack, preserves_flags)
-                    );
-                }
+                unsafe { $store }
             }
         }
     };
 }
 
 #[cfg(target_arch = "aarch64")]
-mod instructions {
-    use super::{Register, sealed};
-
-    register! { u8: reg, "ldrb {value:w}, [{address}]", "strb {value:w}, [{address}]" }
-    register! { u16: reg, "ldrh {value:w}, [{address}]", "strh {value:w}, [{address}]" }
-    register! { u32: reg, "ldr {value:w}, [{address}]", "str {value:w}, [{address}]" }
-    register! { u64: reg, "ldr {value:x}, [{address}]", "str {value:x}, [{address}]" }
+registers! {
+    u8: reg, "ldrb {value:w}, [{address}]", "strb {value:w}, [{address}]";
+    u16: reg, "ldrh {value:w}, [{address}]", "strh {value:w}, [{address}]";
+    u32: reg, "ldr {value:w}, [{address}]", "str {value:w}, [{address}]";
+    u64: reg, "ldr {value:x}, [{address}]", "str {value:x}, [{address}]";
 }
 
 #[cfg(target_arch = "arm")]
-mod instructions {
-    use super::{Register, sealed};
+registers! {
+    u8: reg, "ldrb {value}, [{address}]", "strb {value}, [{address}]";
+    u16: reg, "ldrh {value}, [{address}]", "strh {value}, [{address}]";
+    u32: reg, "ldr {value}, [{address}]", "str {value}, [{address}]";
+}
 
-    register! { u8: reg, "ldrb {value}, [{address}]", "strb {value}, [{address}]" }
-    register! { u16: reg, "ldrh {value}, [{address}]", "strh {value}, [{address}]" }
-    register! { u32: reg, "ldr {value}, [{address}]", "str {value}, [{address}]" }
+// Not the short forms of newer machines, which hypervisors do not all know.
+#[cfg(target_arch = "riscv64")]
+macro_rules! long {
+    ($instruction:literal) => {
+        concat!(
+            ".option push\n.option norvc\n",
+            $instruction,
+            " {value}, 0({address})\n.option pop"
+        )
+    };
 }
 
 #[cfg(target_arch = "riscv64")]
-mod instructions {
-    use super::{Register, sealed};
+registers! {
+    u8: reg, long!("lbu"), long!("sb");
+    u16: reg, long!("lhu"), long!("sh");
+    u32: reg, long!("lwu"), long!("sw");
+    u64: reg, long!("ld"), long!("sd");
+}
 
-    // Not the short forms of newer machines, which hypervisors do not all know.
-    macro_rules! long {
-        ($instruction:literal) => {
-            concat!(
-                ".option push\n.option norvc\n",
-                $instruction,
-                " {value}, 0({address})\n.option pop"
-            )
-        };
-    }
-
-    register! { u8: reg, long!("lbu"), long!("sb") }
-    register! { u16: reg, long!("lhu"), long!("sh") }
-    register! { u32: reg, long!("lwu"), long!("sw") }
-    register! { u64: reg, long!("ld"), long!("sd") }
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+registers! {
+    u8: reg_byte, "mov {value}, byte ptr [{address}]", "mov byte ptr [{address}], {value}";
+    u16: reg, "mov {value:x}, word ptr [{address}]", "mov word ptr [{address}], {value:x}";
+    u32: reg, "mov {value:e}, dword ptr [{address}]", "mov dword ptr [{address}], {value:e}";
 }
 
 #[cfg(target_arch = "x86_64")]
-mod instructions {
-    use super::{Register, sealed};
-
-    register! { u8: reg_byte, "mov {value}, byte ptr [{address}]", "mov byte ptr [{address}], {value}" }
-    register! { u16: reg, "mov {value:x}, word ptr [{address}]", "mov word ptr [{address}], {value:x}" }
-    register! { u32: reg, "mov {value:e}, dword ptr [{address}]", "mov dword ptr [{address}], {value:e}" }
-    register! { u64: reg, "mov {value:r}, qword ptr [{address}]", "mov qword ptr [{address}], {value:r}" }
-}
-
-#[cfg(target_arch = "x86")]
-mod instructions {
-    use super::{Register, sealed};
-
-    register! { u8: reg_byte, "mov {value}, byte ptr [{address}]", "mov byte ptr [{address}], {value}" }
-    register! { u16: reg, "mov {value:x}, word ptr [{address}]", "mov word ptr [{address}], {value:x}" }
-    register! { u32: reg, "mov {value:e}, dword ptr [{address}]", "mov dword ptr [{address}], {value:e}" }
+registers! {
+    u64: reg, "mov {value:r}, qword ptr [{address}]", "mov qword ptr [{address}], {value:r}";
 }
 
 #[cfg(not(any(
@@ -128,30 +120,14 @@ mod instructions {
     target_arch = "x86_64",
     target_arch = "x86"
 )))]
-mod instructions {
-    use super::{Register, sealed};
+registers! { u8 u16 u32 }
 
-    macro_rules! volatile {
-        ($($type:ident)*) => {$(
-            impl Register for $type {}
-
-            impl sealed::Sealed for $type {
-                #[inline(always)]
-                unsafe fn load(register: *const Self) -> Self {
-                    // SAFETY: the caller's duty.
-                    unsafe { register.read_volatile() }
-                }
-
-                #[inline(always)]
-                unsafe fn store(register: *mut Self, value: Self) {
-                    // SAFETY: the caller's duty.
-                    unsafe { register.write_volatile(value) };
-                }
-            }
-        )*};
-    }
-
-    volatile! { u8 u16 u32 }
-    #[cfg(target_pointer_width = "64")]
-    volatile! { u64 }
-}
+#[cfg(all(
+    target_pointer_width = "64",
+    not(any(
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "x86_64"
+    ))
+))]
+registers! { u64 }

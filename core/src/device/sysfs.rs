@@ -10,39 +10,24 @@ use core::ffi::CStr;
 
 use heapless::Vec;
 
-use crate::Error;
-use crate::error::Call;
-use crate::sys::{self, AsFd, Errno, Open, OwnedFd};
+use crate::error::{Call, Errno, Error};
+use crate::sys::{self, AsFd, Open, OwnedFd};
 
 /// The longest path that is made here has 50 bytes.
 const PATH_LEN: usize = 96;
 
-/// Of decimal digits.
-const UNITS: [u32; 10] = [
-    1_000_000_000,
-    100_000_000,
-    10_000_000,
-    1_000_000,
-    100_000,
-    10_000,
-    1_000,
-    100,
-    10,
-    1,
-];
-
 /// A call that the kernel refused, in two bytes and a half where [`Error`] has 32: what is passed on here has less to
 /// copy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused(pub(super) Call, pub(super) Errno);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failed(pub(super) Call, pub(super) Errno);
 
-impl From<Refused> for Error {
-    fn from(Refused(call, errno): Refused) -> Self {
+impl From<Failed> for Error {
+    fn from(Failed(call, errno): Failed) -> Self {
         Self::Sys { call, errno }
     }
 }
 
-/// A path that is put together.
+/// A path that is put together. What does not fit fills it up, and then it is `ENAMETOOLONG`.
 #[derive(Clone, Debug)]
 pub(super) struct Path(Vec<u8, PATH_LEN>);
 
@@ -53,17 +38,24 @@ impl Path {
         path
     }
 
-    /// What does not fit is left out; then no such file is found.
     pub(super) fn text(&mut self, text: &'static str) -> &mut Self {
-        let _ = self.0.extend_from_slice(text.as_bytes());
+        for byte in text.as_bytes() {
+            self.byte(*byte);
+        }
         self
+    }
+
+    fn byte(&mut self, byte: u8) {
+        // A full path has no place for its last zero: `open` says so.
+        let _ = self.0.push(byte);
     }
 
     pub(super) fn decimal(&mut self, number: u32) -> &mut Self {
         // By subtraction: a division is a kilobyte on a machine that has none.
         let mut rest = number;
         let mut started = false;
-        for unit in UNITS {
+        for place in (0..10).rev() {
+            let unit = 10u32.wrapping_pow(place);
             let mut value = 0u32;
             while rest >= unit {
                 rest = rest.wrapping_sub(unit);
@@ -71,7 +63,7 @@ impl Path {
             }
             started |= value != 0 || unit == 1;
             if started {
-                let _ = self.0.push(digit(value));
+                self.byte(digit(value));
             }
         }
         self
@@ -82,43 +74,50 @@ impl Path {
         for place in (0..8u8).rev() {
             let rest = number.wrapping_shr(u32::from(place).wrapping_mul(4));
             if rest != 0 || place < width {
-                let _ = self.0.push(digit(rest & 15));
+                self.byte(digit(rest & 15));
             }
         }
         self
     }
 
     /// Opens it.
-    pub(super) fn open(&mut self, how: Open) -> Result<OwnedFd, Refused> {
-        let refused = |errno| Refused(Call::Open, errno);
+    pub(super) fn open(&mut self, how: Open) -> Result<OwnedFd, Failed> {
+        let failed = |errno| Failed(Call::Open, errno);
         if self.0.push(0).is_err() {
-            return Err(refused(Errno::NAMETOOLONG));
+            return Err(failed(Errno::NAMETOOLONG));
         }
         // SAFETY: the zero that was just pushed ends it, and there is none before: what is put together here are
         // digits and texts of this module's own, which have none.
         let path = unsafe { CStr::from_bytes_with_nul_unchecked(&self.0) };
         let file = sys::open(path, how);
         self.0.pop();
-        file.map_err(refused)
+        file.map_err(failed)
     }
 
-    /// The first bytes of the file, without white space around them.
-    pub(super) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], Refused> {
+    /// The first bytes of the file, as many as there is room for.
+    pub(super) fn start<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], Failed> {
         let file = self.open(Open::READ)?;
         let mut len = 0;
         while let Some(rest @ [_, ..]) = buffer.get_mut(len..) {
             match sys::read(file.as_fd(), rest) {
                 Ok(0) => break,
                 Ok(count) => len = len.saturating_add(count),
-                Err(errno) => return Err(Refused(Call::Read, errno)),
+                Err(errno) => return Err(Failed(Call::Read, errno)),
             }
         }
-        Ok(buffer.get(..len).unwrap_or(&[]).trim_ascii())
+        Ok(buffer.get(..len).unwrap_or(&[]))
+    }
+
+    /// All of the file, without white space around it. `None` if that fills the buffer: there may be more.
+    pub(super) fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Failed> {
+        let room = buffer.len();
+        let text = self.start(buffer)?;
+        Ok((text.len() < room).then(|| text.trim_ascii()))
     }
 
     /// A file that holds one number in base 16; `None` if it holds something else.
-    pub(super) fn read_hex(&mut self) -> Result<Option<u64>, Refused> {
-        self.read(&mut [0; 32]).map(hex)
+    pub(super) fn read_hex(&mut self) -> Result<Option<u64>, Failed> {
+        Ok(self.read(&mut [0; 32])?.and_then(hex))
     }
 }
 
@@ -161,4 +160,37 @@ pub(super) fn decimal(text: &[u8]) -> Option<u32> {
         let digit = byte.is_ascii_digit().then(|| byte.wrapping_sub(b'0'))?;
         number.checked_mul(10)?.checked_add(u32::from(digit))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_an_error_and_no_other_file() {
+        // Would be "/proc/self/../..", and so on, without the end.
+        let mut path = Path::new("/proc/self");
+        for _ in 0..27 {
+            path.text("/./");
+        }
+        assert!(path.open(Open::READ).is_ok());
+        let long = path.text("/status").decimal(1).open(Open::READ);
+        assert_eq!(long.map(drop), Err(Failed(Call::Open, Errno::NAMETOOLONG)));
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_no_shorter_one() {
+        let read = |room: usize, text: &str| {
+            let mut buffer = [0; 64];
+            let buffer = buffer.get_mut(..room).unwrap();
+            let read = Path::new("/proc/sys/kernel/ostype").read(buffer).unwrap();
+            read.is_some_and(|read| read == text.as_bytes())
+        };
+        assert!(read(7, "Linux"));
+        assert!(!read(6, "Linux"));
+        assert!(!read(5, "Linux"));
+        assert!(!read(3, "Lin"));
+        // Longer than any number.
+        assert_eq!(Path::new("/proc/version").read_hex(), Ok(None));
+    }
 }

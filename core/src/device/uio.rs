@@ -9,7 +9,7 @@
 //!
 //! # fn main() -> Result<(), Error> {
 //! let device = Uio::find("motor")?;
-//! // SAFETY: map 0 of this device is its registers, which access no memory. Nobody else uses them.
+//! // SAFETY: map 0 of this device is its registers, which access no memory. Nothing else uses them.
 //! let mut registers = unsafe { device.map(0)? };
 //! registers.write(0x10, 1u32)?;
 //! device.enable_interrupts()?;
@@ -21,6 +21,8 @@
 //! # }
 //! ```
 //!
+//! A window stays when the device is unbound or removed, and reaches what has its addresses then, without an error.
+//!
 //! # References
 //!
 //! - [The Userspace I/O HOWTO](https://docs.kernel.org/driver-api/uio-howto.html)
@@ -28,10 +30,10 @@
 use core::time::Duration;
 
 use super::{Problem, Window, pci};
-use crate::device::sysfs::{Path, Refused, decimal};
-use crate::error::Call;
-use crate::sys::{self, AsFd, BorrowedFd, Errno, Open, OwnedFd};
-use crate::{Error, PageSize};
+use crate::device::sysfs::{Failed, Path, decimal};
+use crate::error::{Call, Errno, Error};
+use crate::page::PageSize;
+use crate::sys::{self, AsFd, BorrowedFd, Open, OwnedFd};
 
 const CLASS: &str = "/sys/class/uio";
 
@@ -87,7 +89,7 @@ impl Map {
 impl Uio {
     /// Opens `/dev/uioN`.
     ///
-    /// The descriptor is in non-blocking mode, for whoever polls it himself; [`wait`](Self::wait) waits.
+    /// The descriptor is in non-blocking mode, for programs that poll it themselves; [`wait`](Self::wait) waits.
     ///
     /// # Errors
     ///
@@ -110,16 +112,15 @@ impl Uio {
     ///   `/sys/class/uio`.
     /// - [`Error::Device`] with [`Problem::SameName`]: there are several, as where a generic driver has them; use
     ///   [`open`](Self::open).
+    /// - [`Error::Device`] with [`Problem::Text`]: the name has 128 bytes or more, and so has a device's.
     /// - [`Error::Sys`]: sysfs cannot be read; or as for [`open`](Self::open).
     pub fn find(name: &str) -> Result<Self, Error> {
         let folder = match Path::new(CLASS).open(Open::READ) {
-            Ok(folder) => folder,
             // Not mounted, or no UIO at all.
-            Err(Refused(_, Errno::NOENT)) => return Err(Error::Device(Problem::NoSysfs)),
-            Err(refused) => return Err(refused.into()),
+            Err(Failed(_, Errno::NOENT)) => return Err(Error::Device(Problem::NoSysfs)),
+            folder => folder?,
         };
-        let mut found = None;
-        let mut problem = None;
+        let mut found = Err(Error::Device(Problem::NotFound));
         sys::names_in(folder.as_fd(), |entry| {
             let digits = entry.to_bytes().strip_prefix(b"uio");
             let Some(number) = digits.and_then(decimal) else {
@@ -127,28 +128,39 @@ impl Uio {
             };
             match (Self::has_name(number, name), found) {
                 (Ok(false), _) => {}
-                (Ok(true), None) => found = Some(number),
-                (Ok(true), Some(first)) => {
+                (Ok(true), Err(_)) => found = Ok(number),
+                (Ok(true), Ok(first)) => {
                     let second = number;
-                    problem = Some(Error::Device(Problem::SameName { first, second }));
+                    found = Err(Error::Device(Problem::SameName { first, second }));
+                    return false;
                 }
-                // It may have gone meanwhile.
-                (Err(Refused(_, Errno::NOENT)), _) => {}
-                (Err(refused), _) => problem = Some(refused.into()),
+                // It has gone meanwhile.
+                (
+                    Err(Error::Sys {
+                        errno: Errno::NOENT | Errno::NODEV,
+                        ..
+                    }),
+                    _,
+                ) => {}
+                (Err(error), _) => {
+                    found = Err(error);
+                    return false;
+                }
             }
-            problem.is_none()
+            true
         })?;
-        match (problem, found) {
-            (Some(error), _) => Err(error),
-            (None, None) => Err(Error::Device(Problem::NotFound)),
-            (None, Some(number)) => Self::open(number),
-        }
+        Self::open(found?)
     }
 
-    fn has_name(number: u32, name: &str) -> Result<bool, Refused> {
+    fn has_name(number: u32, name: &str) -> Result<bool, Error> {
         let mut buffer = [0; 128];
-        let text = Self::attribute(number).text("name").read(&mut buffer)?;
-        Ok(text == name.as_bytes())
+        let room = buffer.len();
+        match Self::attribute(number).text("name").read(&mut buffer)? {
+            Some(text) => Ok(text == name.as_bytes()),
+            // A longer one than this.
+            None if name.len() < room => Ok(false),
+            None => Err(Error::Device(Problem::Text { file: "name" })),
+        }
     }
 
     /// `/sys/class/uio/uioN/`.
@@ -180,7 +192,7 @@ impl Uio {
             *number = match path.text(file).read_hex() {
                 Ok(Some(number)) => number,
                 Ok(None) => return Err(Error::Device(Problem::Text { file })),
-                Err(refused) => return Err(self.or_no_map(refused, map)),
+                Err(failed) => return Err(self.or_no_map(failed, map)),
             };
         }
         let [address, size, offset] = numbers;
@@ -189,12 +201,14 @@ impl Uio {
     }
 
     /// A missing file is a missing map, where the device itself is there.
-    fn or_no_map(&self, refused: Refused, map: u8) -> Error {
-        let missing = refused.1 == Errno::NOENT;
-        if missing && Self::attribute(self.number).open(Open::READ).is_ok() {
-            return Error::Device(Problem::NoMap { map });
+    fn or_no_map(&self, failed: Failed, map: u8) -> Error {
+        if failed.1 != Errno::NOENT {
+            return failed.into();
         }
-        refused.into()
+        match Self::attribute(self.number).open(Open::READ) {
+            Ok(_) => Error::Device(Problem::NoMap { map }),
+            Err(failed) => failed.into(),
+        }
     }
 
     /// Maps the registers of map `map`, from the first one to the end of the map.
@@ -212,16 +226,16 @@ impl Uio {
     /// # Safety
     ///
     /// - What is read and written through the window does not make the device access memory that this program
-    ///   uses; a map that is memory and no registers is used by nobody else in a way that the program relies on.
+    ///   uses. Nothing else uses a map that is memory, in a way that the program relies on.
     /// - No other window or driver uses the registers at the same time, unless the device allows that.
     pub unsafe fn map(&self, map: u8) -> Result<Window, Error> {
         let Map { offset, len, .. } = self.map_info(map)?;
         // Map N is at the Nth page of the file, however long it is.
         let page = sys::page_size()?;
         let first = u64::from(map).wrapping_shl(page.bits().into());
-        let offset = u64::try_from(offset).unwrap_or(0);
         // Below the next page, by `map_info`.
-        Window::new(&self.file, first.wrapping_add(offset), len, true)
+        let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+        Window::new(&self.file, first.saturating_add(offset), len, true)
     }
 
     /// Waits for an interrupt, and gives the number of all that there were since the driver was loaded (it wraps);
@@ -246,21 +260,22 @@ impl Uio {
                 // Another thread was told of it.
                 Err(Errno::AGAIN) if timeout.is_none() => {}
                 Err(Errno::AGAIN) => return Ok(None),
-                Ok(_) => return Err(Refused(Call::Read, Errno::IO).into()),
-                Err(errno) => return Err(Refused(Call::Read, errno).into()),
+                Ok(_) => return Err(Failed(Call::Read, Errno::IO).into()),
+                Err(errno) => return Err(Failed(Call::Read, errno).into()),
             }
         }
     }
 
     /// Lets the interrupt come (again).
     ///
-    /// Writes 1 to the device; where its driver takes no such order and it is a PCI function without MSI, as with
+    /// Writes 1 to the device. Where its driver takes no such order and it is a PCI function without MSI, as with
     /// `uio_pci_generic`, it clears the bit *Interrupt Disable* in the function's command register instead.
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: the driver takes no such order (`ENOSYS`), the device has no interrupt (`EIO`) or was taken
-    ///   away; or the command register cannot be accessed.
+    /// - [`Error::Sys`] with [`Call::Write`]: the driver takes no such order (`ENOSYS`), or the device has no interrupt
+    ///   or was taken away (`EIO`).
+    /// - [`Error::Sys`]: the command register cannot be accessed. With [`Call::Open`]: only root may (`EACCES`).
     pub fn enable_interrupts(&self) -> Result<(), Error> {
         self.set_interrupts(true)
     }
@@ -276,28 +291,31 @@ impl Uio {
 
     fn set_interrupts(&self, on: bool) -> Result<(), Error> {
         let order = u32::from(on).to_ne_bytes();
-        let refused = match sys::write(self.file.as_fd(), &order) {
+        let failed = match sys::write(self.file.as_fd(), &order) {
             Ok(4) => return Ok(()),
             Ok(_) => Errno::IO,
             Err(errno) => errno,
         };
         // With MSI that bit does nothing; and then there are such interrupts.
-        let has_msi = || {
-            let mut path = Self::attribute(self.number);
-            path.text("device/msi_irqs").open(Open::READ).is_ok()
-        };
-        if refused == Errno::NOSYS && !has_msi() {
-            let mut config = Self::attribute(self.number);
-            if let Ok(config) = config.text("device/config").open(Open::READ_WRITE) {
+        if failed == Errno::NOSYS && self.part("device/msi_irqs", Open::READ)?.is_none() {
+            if let Some(config) = self.part("device/config", Open::READ_WRITE)? {
                 return Ok(pci::set_interrupt_disable(config.as_fd(), !on)?);
             }
         }
-        Err(Refused(Call::Write, refused).into())
+        Err(Failed(Call::Write, failed).into())
+    }
+
+    /// Opens a file of the device's; `None` where it has no such file.
+    fn part(&self, name: &'static str, how: Open) -> Result<Option<OwnedFd>, Failed> {
+        match Self::attribute(self.number).text(name).open(how) {
+            Err(Failed(_, Errno::NOENT)) => Ok(None),
+            file => file.map(Some),
+        }
     }
 }
 
-/// For poll(2), epoll(7) and whatever is built on them: readable when there was an interrupt. It stays so until
-/// [`wait`](Uio::wait) has told of it, with [`Duration::ZERO`] if it is not to wait.
+/// Lends the descriptor to poll(2) and epoll(7): readable when there was an interrupt, until [`wait`](Uio::wait) has
+/// told of it, with [`Duration::ZERO`] if it is not to wait.
 impl AsFd for Uio {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -310,51 +328,30 @@ mod tests {
 
     #[test]
     fn registers_are_where_drivers_say() {
-        let map = |address, size, offset, bits| {
+        for (address, size, offset, bits, want) in [
+            // Whole pages, as uio_pci_generic and uio_pdrv_genirq say.
+            (0x1000_0000, 0x10_0000, 0, 12, Some((0, 0x10_0000))),
+            (0x1010_7000, 0x1000, 0x400, 12, Some((0x400, 0xc00))),
+            (0x1010_0000, 0x1_0000, 0x7400, 16, Some((0x7400, 0x8c00))),
+            // The registers' own length, from a driver that rounds nothing.
+            (0x1000_0000, 0x100, 0, 12, Some((0, 0x100))),
+            (0x1000_0000, 0x100, 0x400, 12, Some((0x400, 0x100))),
+            (0x1000_0000, 0x1100, 0xf80, 12, Some((0xf80, 0x1080))),
+            // An address inside a page, as old kernels had it.
+            (0x1000_0400, 0x100, 0x400, 12, Some((0x400, 0x100))),
+            (0x1000_0f80, 0x1000, 0xf80, 12, Some((0xf80, 0x1000))),
+            // What cannot be.
+            (0x1000_0000, 0x2000, 0x1000, 12, None),
+            (0x1000_0000, 0, 0x400, 12, None),
+            (0x1000_0000, u64::MAX, 0, 12, None),
+            // No registers, and no page.
+            (0x1000_0000, 0, 0, 12, Some((0, 0))),
+        ] {
             let page = PageSize::from_bits(bits).unwrap();
-            let map = Map::new(address, size, offset, page)?;
-            Some((map.address, map.offset, map.len))
-        };
-        // Whole pages, as uio_pci_generic and uio_pdrv_genirq say.
-        assert_eq!(
-            map(0x1000_0000, 0x10_0000, 0, 12),
-            Some((0x1000_0000, 0, 0x10_0000))
-        );
-        assert_eq!(
-            map(0x1010_7000, 0x1000, 0x400, 12),
-            Some((0x1010_7000, 0x400, 0xc00))
-        );
-        assert_eq!(
-            map(0x1010_0000, 0x1_0000, 0x7400, 16),
-            Some((0x1010_0000, 0x7400, 0x8c00))
-        );
-        // The registers' own length, from a driver that rounds nothing.
-        assert_eq!(
-            map(0x1000_0000, 0x100, 0, 12),
-            Some((0x1000_0000, 0, 0x100))
-        );
-        assert_eq!(
-            map(0x1000_0000, 0x100, 0x400, 12),
-            Some((0x1000_0000, 0x400, 0x100))
-        );
-        assert_eq!(
-            map(0x1000_0000, 0x1100, 0xf80, 12),
-            Some((0x1000_0000, 0xf80, 0x1080))
-        );
-        // An address inside a page, as old kernels had it.
-        assert_eq!(
-            map(0x1000_0400, 0x100, 0x400, 12),
-            Some((0x1000_0000, 0x400, 0x100))
-        );
-        assert_eq!(
-            map(0x1000_0f80, 0x1000, 0xf80, 12),
-            Some((0x1000_0000, 0xf80, 0x1000))
-        );
-        // What cannot be.
-        assert_eq!(map(0x1000_0000, 0x2000, 0x1000, 12), None);
-        assert_eq!(map(0x1000_0000, 0, 0x400, 12), None);
-        assert_eq!(map(0x1000_0000, u64::MAX, 0, 12), None);
-        // No registers, and no page.
-        assert_eq!(map(0x1000_0000, 0, 0, 12), Some((0x1000_0000, 0, 0)));
+            let map = Map::new(address, size, offset, page);
+            assert_eq!(map.map(|map| (map.offset, map.len)), want, "{address:#x}");
+            let start = page.floor_u64(address);
+            assert!(map.is_none_or(|map| map.address == start));
+        }
     }
 }

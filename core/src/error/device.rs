@@ -42,6 +42,8 @@ pub enum Problem {
         /// Its number.
         map: u8,
     },
+    /// The PCI function was enabled, and answers at none of its memory addresses nevertheless.
+    Disabled,
     /// No device has this name, this address or these numbers.
     NotFound,
     /// sysfs is not mounted on `/sys`, or the kernel has no such class of devices.
@@ -53,7 +55,7 @@ pub enum Problem {
         /// Number of the other.
         second: u32,
     },
-    /// A file of sysfs does not say what it should.
+    /// A file of sysfs does not say what it should, or is too long to be that.
     Text {
         /// Its name.
         file: &'static str,
@@ -92,6 +94,9 @@ impl fmt::Display for Problem {
             ),
             Self::NoBar { bar } => write!(f, "there is no BAR {bar}, or it has no address"),
             Self::NoMap { map } => write!(f, "the UIO device has no map {map}"),
+            Self::Disabled => {
+                f.write_str("the function is enabled, but its memory addresses are off")
+            }
             Self::NotFound => f.write_str("there is no such device"),
             Self::NoSysfs => {
                 f.write_str("there are no such devices in /sys: is sysfs mounted there?")
@@ -122,6 +127,7 @@ impl Problem {
             }
             Self::SameName { .. } => ErrorKind::AlreadyExists,
             Self::Text { .. } => ErrorKind::InvalidData,
+            Self::Disabled => ErrorKind::Other,
         }
     }
 }
