@@ -9,8 +9,9 @@ use embedded_io::{Error as _, ErrorKind};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rawmap::adapter::{Backing, Cursor};
-use rawmap::{Error, Mmap, MmapMut, Tracked};
-use rawmap_tests::{is_slow, test_dir};
+use rawmap::{Error, Mmap, MmapMut, MmapOptions, Tracked};
+use rawmap_tests::disk::{FailingDisk, On};
+use rawmap_tests::{is_slow, skip, test_dir};
 
 const LEN: usize = 5000;
 
@@ -247,4 +248,75 @@ fn flush_commits_and_reading_takes_any_map() {
     let mut lines = Cursor::new(&map).split(0).map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), b"boot 7");
     assert_eq!(Cursor::new(map).into_inner().len(), LEN);
+}
+
+/// Below the page cache: the first bytes and the last.
+#[test]
+fn a_flush_is_of_all_the_map() {
+    let disk = match FailingDisk::new(On::Device) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("cursor::a_flush_is_of_all_the_map", &reason),
+    };
+    fn check<B: Backing>(disk: &FailingDisk, map: B, bytes: &[u8]) {
+        let last = FailingDisk::FILE_LEN - bytes.len();
+        let mut cursor = Cursor::new(map);
+        for position in [0, last] {
+            cursor.set_position(position as u64);
+            cursor.write_all(bytes).unwrap();
+            assert_ne!(disk.medium(position, bytes.len()), bytes);
+        }
+        cursor.flush().unwrap();
+        for position in [0, last] {
+            assert_eq!(disk.medium(position, bytes.len()), bytes);
+        }
+    }
+    let map = || -> MmapMut {
+        let mut options = MmapOptions::new();
+        // SAFETY: nobody else uses the disk.
+        unsafe { options.len(FailingDisk::FILE_LEN).map_mut(&disk.file) }.unwrap()
+    };
+    check(&disk, map(), b"rawmap::MmapMut");
+    check(&disk, Tracked::<1>::new(map()), b"rawmap::Tracked");
+    let core = rawmap_core::MmapMut::from;
+    check(&disk, core(map()), b"core::MmapMut");
+    let tracked = rawmap_core::Tracked::<1>::new(core(map()));
+    check(&disk, tracked, b"core::Tracked");
+}
+
+/// Lends and shows fewer bytes than it is asked for.
+struct Liar(Vec<u8>);
+
+impl AsRef<[u8]> for Liar {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Backing for Liar {
+    fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+        Ok(&mut self.0[offset..offset + len / 2])
+    }
+
+    fn commit(&mut self, _: usize, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_backing_that_lends_too_little_is_an_error() {
+    let mut cursor = Cursor::new(Liar(vec![0; 64]));
+    cursor.set_position(3);
+    let (offset, len, got) = (3, 8, 4);
+    let want = Error::Backing { offset, len, got };
+    let told = embedded_io::Write::write(&mut cursor, &[9; 8]);
+    assert_eq!(told, Err(want));
+    let told = cursor.write(&[9; 8]).unwrap_err();
+    assert_eq!(told.to_string(), want.to_string());
+    assert_eq!(told.kind(), std::io::ErrorKind::Other);
+    assert_eq!(cursor.position(), 3);
+    assert_eq!(cursor.get_ref().0, [0; 64]);
 }

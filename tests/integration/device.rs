@@ -10,6 +10,7 @@
 mod devmem;
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -314,6 +315,40 @@ fn bars_that_cannot_be_mapped_are_errors() {
     for bar in [3, 5, 7] {
         assert_eq!(refused(bar), Err(Error::Device(Problem::NoBar { bar })));
     }
+}
+
+/// The kernel counts how often a function was enabled, and the function itself knows whether it answers.
+#[test]
+fn enabling_reads_what_the_device_says() {
+    let Some(_turn) = turn("device::enabling_reads_what_the_device_says") else {
+        return;
+    };
+    let function = function(TESTDEV);
+    let folder = Path::new("/sys/bus/pci/devices").join(function.address().to_string());
+    let mut options = fs::File::options();
+    options.read(true).write(true);
+    let config = options.open(folder.join("config")).unwrap();
+    let command = || {
+        let mut command = [0];
+        config.read_exact_at(&mut command, 4).unwrap();
+        command[0]
+    };
+    assert_ne!(command() & 2, 0);
+    // Now it does not answer, though it may have been enabled; then it has been, for sure.
+    config.write_all_at(&[command() & !2], 4).unwrap();
+    let first = function.enable();
+    let disabled = Err(Error::Device(Problem::Disabled));
+    assert!(first == disabled || first == Ok(()), "{first:?}");
+    config.write_all_at(&[command() & !2], 4).unwrap();
+    assert_eq!(function.enable(), disabled);
+    // As the documentation says.
+    let enabled = folder.join("enable");
+    while fs::read_to_string(&enabled).unwrap().trim() != "0" {
+        fs::write(&enabled, "0").unwrap();
+    }
+    function.enable().unwrap();
+    assert_ne!(command() & 2, 0);
+    window(&function, 0).read::<u32>(4).unwrap();
 }
 
 #[test]

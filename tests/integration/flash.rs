@@ -1,5 +1,8 @@
 //! `Flash`: every trait of embedded-storage, by random operations against a model in memory, over every kind of map.
 
+mod contract;
+mod medium;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
@@ -268,7 +271,10 @@ fn a_map_that_does_not_fit_the_traits_is_an_error() {
         // SAFETY: nobody else uses the file.
         unsafe { MmapOptions::new().len(len).map_mut(&file) }.unwrap()
     };
-    let error = Flash::<_, Nor, 1, 1, 4096>::new(part(5000)).unwrap_err();
+    let refused = Flash::<_, Nor, 1, 1, 4096>::new(part(5000)).unwrap_err();
+    // With its map.
+    assert_eq!(refused.map.len(), 5000);
+    let error = refused.error;
     let want = Error::NotInUnits {
         offset: 0,
         len: 5000,
@@ -291,7 +297,8 @@ fn a_map_that_does_not_fit_the_traits_is_an_error() {
         let chip = Flash::<_, Nor, 1, 1, 4096>::new(part(len as usize));
         let Ok(mut chip) = chip else {
             let (offset, limit) = (0, u64::from(u32::MAX));
-            assert_eq!(chip.unwrap_err(), Error::OutOfRange { offset, len, limit });
+            let want = Error::OutOfRange { offset, len, limit };
+            assert_eq!(chip.unwrap_err().error, want);
             assert!(!fits);
             continue;
         };

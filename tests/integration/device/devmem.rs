@@ -83,6 +83,8 @@ fn says_why_not() {
             "{error:?}"
         );
     }
+    // Nor is there anything at the end of them.
+    assert!(refused(1 << 56, 0).is_err());
     let long = refused(0, usize::MAX);
     assert!(matches!(long, Err(Error::TooLong { .. })), "{long:?}");
     if is_strict() {
