@@ -46,6 +46,7 @@ mod register;
 mod sysfs;
 pub mod uio;
 
+use core::alloc::Layout;
 use core::fmt;
 
 pub use self::register::Register;
@@ -124,7 +125,7 @@ impl Window {
     /// - As for [`read`](Self::read).
     #[inline]
     pub fn read_pure<R: Register>(&self, offset: usize) -> Result<R, Error> {
-        let register = self.place::<R>(offset, Access::READ)?;
+        let register = self.place(offset, Layout::new::<R>(), Access::READ)?.cast();
         // SAFETY: mapped and aligned, as checked; what the load does is the duty of the call that mapped the window.
         Ok(unsafe { R::load(register) })
     }
@@ -139,7 +140,9 @@ impl Window {
     /// - [`Error::Protected`]: the window is for reading only.
     #[inline]
     pub fn write<R: Register>(&mut self, offset: usize, value: R) -> Result<(), Error> {
-        let register = self.place::<R>(offset, Access::WRITE)?;
+        let register = self
+            .place(offset, Layout::new::<R>(), Access::WRITE)?
+            .cast();
         // SAFETY: mapped, writable and aligned, as checked; what the store does is the duty of the call that mapped
         // the window.
         unsafe { R::store(register, value) };
@@ -157,7 +160,9 @@ impl Window {
         offset: usize,
         change: impl FnOnce(R) -> R,
     ) -> Result<(), Error> {
-        let register = self.place::<R>(offset, Access::READ_WRITE)?;
+        let register = self
+            .place(offset, Layout::new::<R>(), Access::READ_WRITE)?
+            .cast();
         // SAFETY: as for `read`.
         let value = unsafe { R::load(register) };
         // SAFETY: as for `write`.
@@ -180,7 +185,9 @@ impl Window {
         &mut self,
         offset: usize,
     ) -> Result<safe_mmio::UniqueMmioPointer<'_, T>, Error> {
-        let block = self.place::<T>(offset, Access::READ_WRITE)?;
+        let block = self
+            .place(offset, Layout::new::<T>(), Access::READ_WRITE)?
+            .cast();
         let block = core::ptr::NonNull::new(block).ok_or(Error::Protected)?;
         // SAFETY: mapped, readable, writable and aligned, as checked; `&mut self` makes it the only access through
         // this window; others, and what a register does, are the duty of the call that mapped it.
@@ -197,17 +204,17 @@ impl Window {
 
     /// The one check: inside, allowed, and aligned.
     #[inline]
-    fn place<T>(&self, offset: usize, access: Access) -> Result<*mut T, Error> {
-        let span = Span::new(offset, size_of::<T>(), self.map.len())?;
+    fn place(&self, offset: usize, layout: Layout, access: Access) -> Result<*mut u8, Error> {
+        let span = Span::new(offset, layout.size(), self.map.len())?;
         if !self.map.access().allows(access) {
             return Err(Error::Protected);
         }
         let place = self.map.as_mut_ptr().wrapping_add(span.offset());
         // A power of two.
-        if place.addr() & align_of::<T>().wrapping_sub(1) != 0 {
-            return Err(unaligned(offset, align_of::<T>()));
+        if place.addr() & layout.align().wrapping_sub(1) != 0 {
+            return Err(unaligned(offset, layout.align()));
         }
-        Ok(place.cast())
+        Ok(place)
     }
 }
 

@@ -192,38 +192,34 @@ impl Function {
     /// # Errors
     ///
     /// - As for [`id`](Self::id).
-    /// - [`Error::Device`] with [`Problem::Disabled`]: the bit stays off. The kernel counts the function as enabled, and
-    ///   then changes nothing: write 0 to its file `enable` until that holds 0.
+    /// - [`Error::Device`] with [`Problem::Disabled`]: the bit stays off. The function has no BAR in memory, or the kernel
+    ///   counts it as enabled, and then changes nothing: write 0 to its file `enable` until that holds 0.
     /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM`), a driver has it and did not enable it (`EBUSY`), or a
     ///   BAR has no address.
     pub fn enable(&self) -> Result<(), Error> {
-        if self.answers()? {
-            return Ok(());
-        }
-        let file = self.file("enable").open(Open::WRITE)?;
-        if let Err(errno) = sys::write(file.as_fd(), b"1") {
-            return Err(Failed(Call::Write, errno).into());
-        }
-        if self.answers()? {
-            return Ok(());
-        }
-        // A function of ports needs no such bit, and a virtual one has its bit in the physical function.
-        for bar in 0..6 {
-            if matches!(self.bar(bar), Ok(bar) if bar.kind != Kind::Port) {
-                return match self.file("physfn").open(Open::READ) {
-                    Err(Failed(_, Errno::NOENT)) => Err(Error::Device(Problem::Disabled)),
-                    virtual_function => Ok(virtual_function.map(drop)?),
-                };
+        let mut is_asked = false;
+        while !self.answers()? {
+            if is_asked {
+                return Err(Error::Device(Problem::Disabled));
             }
+            let file = self.file("enable").open(Open::WRITE)?;
+            if let Err(errno) = sys::write(file.as_fd(), b"1") {
+                return Err(Failed(Call::Write, errno).into());
+            }
+            is_asked = true;
         }
         Ok(())
     }
 
-    /// *Memory Space*, in the command register.
+    /// *Memory Space*, in the command register. A virtual function, whose vendor reads as all ones, has no such bit.
     fn answers(&self) -> Result<bool, Error> {
-        let config = self.file("config").open(Open::READ);
-        let command = byte_of(config.map_err(or_not_found)?.as_fd(), 4)?;
-        Ok(command & 2 != 0)
+        let mut buffer = [0; 5];
+        let config = self.file("config").read(&mut buffer);
+        Ok(match *config.map_err(or_not_found)? {
+            [0xff, 0xff, ..] => true,
+            [_, _, _, _, command] => command & 2 != 0,
+            _ => false,
+        })
     }
 
     /// Tells where a BAR is, how long, and of which kind. BARs have the numbers 0 to 5; the second half of one
@@ -236,7 +232,7 @@ impl Function {
     pub fn bar(&self, bar: u8) -> Result<Bar, Error> {
         // Lines of three numbers, 57 bytes each. The first seven are those of the BARs and the ROM.
         let mut buffer = [0; 399];
-        let text = self.file("resource").start(&mut buffer);
+        let text = self.file("resource").read(&mut buffer);
         bar_of(text.map_err(or_not_found)?, bar)
     }
 
@@ -349,37 +345,33 @@ fn or_no_sysfs(failed: Failed) -> Error {
     }
 }
 
-/// Reads a byte of a function's configuration space.
-fn byte_of(config: BorrowedFd<'_>, at: u64) -> Result<u8, Failed> {
-    let mut byte = [0];
-    match sys::pread(config, &mut byte, at) {
-        Ok(1) => {
-            let [byte] = byte;
-            Ok(byte)
-        }
-        Ok(_) => Err(Failed(Call::Read, Errno::IO)),
-        Err(errno) => Err(Failed(Call::Read, errno)),
-    }
-}
-
 /// Sets or clears *Interrupt Disable*, bit 10 of the command register, in the function's configuration space.
 pub(super) fn set_interrupt_disable(config: BorrowedFd<'_>, disable: bool) -> Result<(), Failed> {
     /// The upper half of the command register, which is at 4.
     const COMMAND: u64 = 5;
     const DISABLE: u8 = 4;
-    let command = byte_of(config, COMMAND)?;
-    let wanted = if disable {
-        command | DISABLE
-    } else {
-        command & !DISABLE
+    let mut command = [0];
+    let failed = |call, errno| Err(Failed(call, errno));
+    match sys::pread(config, &mut command, COMMAND) {
+        Ok(1) => {}
+        Ok(_) => return failed(Call::Read, Errno::IO),
+        Err(errno) => return failed(Call::Read, errno),
+    }
+    let set = |bits: u8| {
+        if disable {
+            bits | DISABLE
+        } else {
+            bits & !DISABLE
+        }
     };
+    let wanted = command.map(set);
     if wanted == command {
         return Ok(());
     }
-    match sys::pwrite(config, &[wanted], COMMAND) {
+    match sys::pwrite(config, &wanted, COMMAND) {
         Ok(1) => Ok(()),
-        Ok(_) => Err(Failed(Call::Write, Errno::IO)),
-        Err(errno) => Err(Failed(Call::Write, errno)),
+        Ok(_) => failed(Call::Write, Errno::IO),
+        Err(errno) => failed(Call::Write, errno),
     }
 }
 
@@ -389,19 +381,18 @@ fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
     const MEMORY: u64 = 0x200;
     const PREFETCHABLE: u64 = 0x2000;
     const UNSET: u64 = 0x2000_0000;
-    let missing = Error::Device(Problem::NoBar { bar });
-    if bar > 6 {
-        return Err(missing);
-    }
-    let wrong = Error::Device(Problem::Text { file: "resource" });
-    let [address, last, flags] = line_of(text, bar).ok_or(wrong)?;
+    let wrong = || Error::Device(Problem::Text { file: "resource" });
+    let [address, last, flags] = match bar {
+        0..=6 => line_of(text, bar).ok_or_else(wrong)?,
+        _ => [0; 3],
+    };
     if flags & (PORT | MEMORY) == 0 || flags & UNSET != 0 {
-        return Err(missing);
+        return Err(Error::Device(Problem::NoBar { bar }));
     }
     let len = last.checked_sub(address).and_then(|len| len.checked_add(1));
     Ok(Bar {
         address,
-        len: len.ok_or(wrong)?,
+        len: len.ok_or_else(wrong)?,
         kind: if flags & PORT != 0 {
             Kind::Port
         } else {
@@ -415,8 +406,9 @@ fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
 /// The first address, the last address, and what the kernel knows of it.
 fn line_of(text: &[u8], bar: u8) -> Option<[u64; 3]> {
     // Whole lines only: no number is cut.
-    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
-    let line = lines.nth(bar.into())?.strip_suffix(b"\n")?;
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let line = lines.nth(bar.into())?;
+    lines.next()?;
     let mut words = line.split(|byte| *byte == b' ');
     let mut numbers = [0; 3];
     for number in &mut numbers {

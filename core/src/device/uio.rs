@@ -36,6 +36,8 @@ use crate::page::PageSize;
 use crate::sys::{self, AsFd, BorrowedFd, Open, OwnedFd};
 
 const CLASS: &str = "/sys/class/uio";
+/// More than any driver's name has.
+const NAME_LEN: usize = 126;
 
 /// A UIO device that is open.
 #[derive(Debug)]
@@ -112,55 +114,47 @@ impl Uio {
     ///   `/sys/class/uio`.
     /// - [`Error::Device`] with [`Problem::SameName`]: there are several, as where a generic driver has them; use
     ///   [`open`](Self::open).
-    /// - [`Error::Device`] with [`Problem::Text`]: the name has 128 bytes or more, and so has a device's.
+    /// - [`Error::Device`] with [`Problem::Text`]: the name has more than 126 bytes.
     /// - [`Error::Sys`]: sysfs cannot be read; or as for [`open`](Self::open).
     pub fn find(name: &str) -> Result<Self, Error> {
+        if name.len() > NAME_LEN {
+            return Err(Error::Device(Problem::Text { file: "name" }));
+        }
         let folder = match Path::new(CLASS).open(Open::READ) {
             // Not mounted, or no UIO at all.
             Err(Failed(_, Errno::NOENT)) => return Err(Error::Device(Problem::NoSysfs)),
             folder => folder?,
         };
-        let mut found = Err(Error::Device(Problem::NotFound));
+        let (mut found, mut problem) = (None, None);
         sys::names_in(folder.as_fd(), |entry| {
             let digits = entry.to_bytes().strip_prefix(b"uio");
             let Some(number) = digits.and_then(decimal) else {
                 return true;
             };
             match (Self::has_name(number, name), found) {
-                (Ok(false), _) => {}
-                (Ok(true), Err(_)) => found = Ok(number),
-                (Ok(true), Ok(first)) => {
+                // The latter has gone meanwhile.
+                (Ok(false) | Err(Failed(_, Errno::NOENT | Errno::NODEV)), _) => {}
+                (Ok(true), None) => found = Some(number),
+                (Ok(true), Some(first)) => {
                     let second = number;
-                    found = Err(Error::Device(Problem::SameName { first, second }));
-                    return false;
+                    problem = Some(Error::Device(Problem::SameName { first, second }));
                 }
-                // It has gone meanwhile.
-                (
-                    Err(Error::Sys {
-                        errno: Errno::NOENT | Errno::NODEV,
-                        ..
-                    }),
-                    _,
-                ) => {}
-                (Err(error), _) => {
-                    found = Err(error);
-                    return false;
-                }
+                (Err(failed), _) => problem = Some(failed.into()),
             }
-            true
+            problem.is_none()
         })?;
-        Self::open(found?)
+        match (problem, found) {
+            (Some(error), _) => Err(error),
+            (None, None) => Err(Error::Device(Problem::NotFound)),
+            (None, Some(number)) => Self::open(number),
+        }
     }
 
-    fn has_name(number: u32, name: &str) -> Result<bool, Error> {
-        let mut buffer = [0; 128];
-        let room = buffer.len();
-        match Self::attribute(number).text("name").read(&mut buffer)? {
-            Some(text) => Ok(text == name.as_bytes()),
-            // A longer one than this.
-            None if name.len() < room => Ok(false),
-            None => Err(Error::Device(Problem::Text { file: "name" })),
-        }
+    fn has_name(number: u32, name: &str) -> Result<bool, Failed> {
+        let mut buffer = [0; NAME_LEN + 2];
+        let text = Self::attribute(number).text("name").read(&mut buffer)?;
+        // A line that was cut has no end.
+        Ok(matches!(text, [text @ .., b'\n'] if text == name.as_bytes()))
     }
 
     /// `/sys/class/uio/uioN/`.

@@ -28,26 +28,73 @@ pci enables the device, and leaves it so. Not beside a driver that runs.
 Ends with 0; 1: refused, or not there; 2: called wrongly; 3: no register answered.
 ";
 
+/// What is not printed yet: a write(2) for each character takes long.
+struct Buffer {
+    stream: RawFd,
+    len: usize,
+    bytes: [u8; 256],
+}
+
+/// All zeros: these take no place in the file.
+static mut BUFFER: Buffer = Buffer {
+    stream: 0,
+    len: 0,
+    bytes: [0; 256],
+};
+
+/// The buffer, for one statement. The handler takes it, too: no register is accessed meanwhile.
+fn buffer() -> &'static mut Buffer {
+    // SAFETY: one thread, and no other reference lives.
+    unsafe { &mut *(&raw mut BUFFER) }
+}
+
+impl Buffer {
+    fn byte(&mut self, stream: RawFd, byte: u8) {
+        if self.stream != stream || self.len == self.bytes.len() {
+            self.print();
+            self.stream = stream;
+        }
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    #[inline(never)]
+    fn print(&mut self) {
+        // SAFETY: this program closes neither.
+        let stream = unsafe { BorrowedFd::borrow_raw(self.stream) };
+        let mut rest = self.bytes.get(..self.len).unwrap_or(b"");
+        while !rest.is_empty() {
+            // No signal interrupts it: the handlers do not come back.
+            match rustix::io::write(stream, rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or(b""),
+                Err(_) => {
+                    // SAFETY: as above.
+                    let other = unsafe { BorrowedFd::borrow_raw(2) };
+                    let _ = rustix::io::write(other, b"devmem: cannot print\n");
+                    rawmap_freestanding::exit(1)
+                }
+            }
+        }
+        self.len = 0;
+    }
+}
+
 /// A standard stream, 1 or 2. Not `core::fmt`: that would be half of this program.
 struct Stream(RawFd);
 
 impl Stream {
     fn text(&mut self, text: &str) -> &mut Self {
-        // SAFETY: this program closes neither.
-        let stream = unsafe { BorrowedFd::borrow_raw(self.0) };
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            match rustix::io::retry_on_intr(|| rustix::io::write(stream, rest)) {
-                Ok(count) => rest = rest.get(count..).unwrap_or(b""),
-                Err(_) => {
-                    if self.0 == 1 {
-                        Stream(2).text("devmem: cannot print\n");
-                    }
-                    end(1)
-                }
-            }
+        for byte in text.as_bytes() {
+            self.byte(*byte);
         }
         self
+    }
+
+    #[inline(never)]
+    fn byte(&mut self, byte: u8) {
+        buffer().byte(self.0, byte);
     }
 
     /// So many digits at least.
@@ -55,8 +102,8 @@ impl Stream {
         for place in (0..16).rev() {
             let rest = number >> (4 * place);
             if rest != 0 || place < digits {
-                let at = (rest & 15) as usize;
-                self.text("0123456789abcdef".get(at..=at).unwrap_or(""));
+                let digit = (rest & 15) as u8;
+                self.byte(digit + if digit < 10 { b'0' } else { b'a' - 10 });
             }
         }
         self
@@ -74,6 +121,7 @@ fn must<T>(result: Result<T, Error>) -> T {
 /// One for all places, which are many.
 #[inline(never)]
 fn end(status: u8) -> ! {
+    buffer().print();
     rawmap_freestanding::exit(status)
 }
 
@@ -113,6 +161,7 @@ fn tell(out: &mut Stream, error: &Error) {
             Problem::NoBar { .. } => "there is no such BAR, or it has no address",
             Problem::NoMap { .. } => "the device has no such map",
             Problem::Unmappable { .. } => "the kernel does not map this BAR",
+            Problem::Disabled => "it is enabled, but its addresses are off",
             Problem::NotFound => "there is no such device",
             Problem::NoSysfs => "no such devices in /sys: is sysfs mounted?",
             Problem::SameName { .. } => "several devices have this name: give a number",
@@ -173,7 +222,7 @@ fn main(arguments: &Arguments) -> u8 {
             Some(Opt::Short(b'h') | Opt::Long(b"help")) => {
                 let mut out = Stream(1);
                 out.text(USAGE);
-                return 0;
+                end(0)
             }
             Some(_) => wrong("there is no such option"),
         }
@@ -227,8 +276,10 @@ fn memory(address: u64, task: Task, width: usize) -> (Window, usize) {
         Task::Dump(len) => len,
         _ => width,
     };
-    // SAFETY: who calls this program answers for what he accesses. Its own memory is RAM, which kernels that are not
-    // for experiments keep from it.
+    #[cfg(target_arch = "aarch64")]
+    in_child();
+    // SAFETY: the caller of this program answers for what it accesses. Its own memory is RAM, which kernels that are
+    // not for experiments keep from it.
     let window = unsafe {
         if matches!(task, Task::Write(_)) {
             devmem::map(address, len)
@@ -237,6 +288,37 @@ fn memory(address: u64, task: Task, width: usize) -> (Window, usize) {
         }
     };
     (must(window), 0)
+}
+
+/// Goes on in a child, and ends as that does. An address above the CPU's own bits can be mapped on aarch64, and the
+/// access is SIGKILL, which no handler sees; the kernel hides from programs how many bits there are.
+#[cfg(target_arch = "aarch64")]
+fn in_child() {
+    use core::arch::asm;
+    const SIGCHLD: usize = 17;
+    const SIGKILL: c_int = 9;
+    let pid: isize;
+    // SAFETY: clone(2) as fork(2): the child has a copy of all memory, and there is one thread.
+    unsafe {
+        asm!("svc 0", in("x8") 220, inlateout("x0") SIGCHLD => pid, in("x1") 0, in("x2") 0, in("x3") 0, in("x4") 0);
+    }
+    // The child; or there is none, and it is done here.
+    if pid <= 0 {
+        return;
+    }
+    let mut status: c_int = 1 << 8;
+    // SAFETY: wait4(2) writes the status.
+    unsafe {
+        asm!("svc 0", in("x8") 260, inlateout("x0") pid => _, in("x1") &raw mut status, in("x2") 0, in("x3") 0);
+    }
+    match status & 0x7f {
+        0 => end((status >> 8) as u8),
+        SIGKILL => {
+            Stream(2).text("devmem: killed: the machine has no such address\n");
+            end(3)
+        }
+        _ => end(1),
+    }
 }
 
 /// A device's map or BAR, and the offset in it.
@@ -259,7 +341,7 @@ fn part_of(kind: &[u8], device: &[u8], offset: u64, task: Task) -> (Window, usiz
         } else {
             Uio::find(name)
         };
-        // SAFETY: who calls this program answers for what he accesses.
+        // SAFETY: the caller of this program answers for what it accesses.
         unsafe { ManuallyDrop::new(must(device)).map(part) }
     } else {
         let function = Function::new(must(name.parse()));
