@@ -18,6 +18,8 @@ mod bare;
 #[cfg(feature = "device")]
 mod device;
 mod file;
+#[cfg(feature = "critical-section")]
+mod lock;
 mod touch;
 
 use core::ffi::c_void;
@@ -27,12 +29,14 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::mm;
 
 #[cfg(feature = "critical-section-linux")]
-pub(crate) use self::bare::{SignalMask, signal_mask, thread_id};
-#[cfg(feature = "critical-section")]
-pub(crate) use self::bare::{futex_wait, futex_wake_one};
+pub(crate) use self::bare::{SignalMask, signal_mask};
 #[cfg(feature = "device")]
 pub(crate) use self::device::*;
 pub(crate) use self::file::*;
+#[cfg(feature = "critical-section-linux")]
+pub(crate) use self::lock::Found;
+#[cfg(feature = "critical-section")]
+pub(crate) use self::lock::Turn;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;

@@ -5,16 +5,12 @@
 
 #[cfg(feature = "critical-section")]
 mod shared;
-#[cfg(feature = "critical-section")]
-mod turn;
 
 use core::fmt;
 use core::ops::Deref;
 
 #[cfg(feature = "critical-section")]
 pub use self::shared::SharedTracked;
-#[cfg(feature = "critical-section-linux")]
-pub(crate) use self::turn::Turn;
 use crate::sys::{AsFd, Errno};
 use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
 

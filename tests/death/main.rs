@@ -4,6 +4,7 @@
 mod contained;
 mod foreign;
 mod guards;
+mod locks;
 mod memfd;
 mod peer;
 mod random;

@@ -9,16 +9,21 @@
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
+#[cfg(target_pointer_width = "32")]
+use core::sync::atomic::{AtomicBool, Ordering};
+#[cfg(all(feature = "device", target_pointer_width = "32"))]
+use core::time::Duration;
 
+#[cfg(all(feature = "device", target_pointer_width = "32"))]
+use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 
 /// The numbers of the calls that are made here.
+#[allow(dead_code, reason = "some are for features")]
 struct Numbers {
     futex: usize,
-    #[cfg(feature = "critical-section-linux")]
     gettid: usize,
     mincore: usize,
-    #[cfg(feature = "critical-section-linux")]
     rt_sigprocmask: usize,
 }
 
@@ -26,10 +31,8 @@ macro_rules! numbers {
     ($futex:literal, $gettid:literal, $mincore:literal, $rt_sigprocmask:literal) => {
         Numbers {
             futex: $futex,
-            #[cfg(feature = "critical-section-linux")]
             gettid: $gettid,
             mincore: $mincore,
-            #[cfg(feature = "critical-section-linux")]
             rt_sigprocmask: $rt_sigprocmask,
         }
     };
@@ -44,6 +47,14 @@ const NUMBERS: Numbers = numbers!(240, 224, 219, 175);
 // aarch64, riscv64 and what came after them.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm")))]
 const NUMBERS: Numbers = numbers!(98, 178, 232, 135);
+
+/// futex(2) with 64-bit times: from Linux 5.1 on, and the only one without `COMPAT_32BIT_TIME`.
+#[cfg(target_pointer_width = "32")]
+const FUTEX_TIME64: usize = 422;
+
+/// That the kernel, or a filter in front of it, does not know it.
+#[cfg(target_pointer_width = "32")]
+static OLD_FUTEX: AtomicBool = AtomicBool::new(false);
 
 /// mincore(2): for each page of the kernel's that the range holds, a byte whose lowest bit says whether
 /// the page is in memory. `start` is at the start of a page.
@@ -100,7 +111,7 @@ pub(super) unsafe fn futex_compare(nobody: &AtomicU32, word: *const u32) -> Resu
 
 /// `FUTEX_WAIT`: sleeps while the word has this value. May return earlier.
 #[cfg(feature = "critical-section")]
-pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
+pub(super) fn futex_wait(word: &AtomicU32, value: u32) {
     const WAIT: usize = 0;
     let value = usize::try_from(value).unwrap_or(usize::MAX);
     // An error is a value that has changed, or a signal: the caller looks again.
@@ -110,7 +121,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
 
 /// `FUTEX_WAKE`: wakes one thread that sleeps at the word.
 #[cfg(feature = "critical-section")]
-pub(crate) fn futex_wake_one(word: &AtomicU32) {
+pub(super) fn futex_wake_one(word: &AtomicU32) {
     const WAKE: usize = 1;
     // SAFETY: touches no memory.
     let _ = unsafe { futex(ptr::from_ref(word).cast(), WAKE, 1, 0, 0, 0) };
@@ -138,17 +149,51 @@ unsafe fn futex(
         word2,
         value3,
     ];
+    #[cfg(target_pointer_width = "32")]
+    if !OLD_FUTEX.load(Ordering::Relaxed) {
+        // SAFETY: the caller's duty, passed on. There is no timeout whose type would differ.
+        match unsafe { call(FUTEX_TIME64, arguments) } {
+            Err(Errno::NOSYS | Errno::PERM) => OLD_FUTEX.store(true, Ordering::Relaxed),
+            result => return result.map(|_| ()),
+        }
+    }
     // SAFETY: the caller's duty, passed on.
     unsafe { call(NUMBERS.futex, arguments) }.map(|_| ())
 }
 
-/// gettid(2): not 0.
-#[cfg(feature = "critical-section-linux")]
-pub(crate) fn thread_id() -> u32 {
+/// gettid(2). It always succeeds, if no filter of system calls refuses it.
+#[cfg(feature = "critical-section")]
+pub(super) fn thread_id() -> Option<u32> {
     // SAFETY: touches no memory.
     let id = unsafe { call(NUMBERS.gettid, [0; 6]) };
-    // It always succeeds, and an id is an i32.
-    id.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0)
+    id.ok().and_then(|id| u32::try_from(id).ok())
+}
+
+/// `ppoll_time64(2)` for something to read: `false` when the time is over. `None` where it is not known.
+#[cfg(all(feature = "device", target_pointer_width = "32"))]
+pub(super) fn wait_readable(
+    file: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+) -> Option<Result<bool, Errno>> {
+    const PPOLL_TIME64: usize = 414;
+    // struct pollfd: POLLIN is 1, and the results are in the upper half of the word.
+    let mut files = [file.as_raw_fd(), 1];
+    // The kernel writes to it what is left.
+    let mut time = timeout.map(|timeout| {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        [seconds, timeout.subsec_nanos().into()]
+    });
+    let time = time
+        .as_mut()
+        .map_or(ptr::null_mut(), |time| time.as_mut_ptr());
+    let files = files.as_mut_ptr().expose_provenance();
+    // No mask of signals, whose size is 8.
+    let arguments = [files, 1, time.expose_provenance(), 0, 8, 0];
+    // SAFETY: one struct pollfd, and a struct __kernel_timespec or none; both outlive the call.
+    match unsafe { call(PPOLL_TIME64, arguments) } {
+        Err(Errno::NOSYS | Errno::PERM) => None,
+        result => Some(result.map(|count| count > 0)),
+    }
 }
 
 /// What to do with a set of signals.

@@ -7,6 +7,8 @@ use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags, RawDir};
 
+#[cfg(target_pointer_width = "32")]
+use super::bare;
 use super::{BorrowedFd, Errno, OwnedFd, named};
 use crate::error::{Call, Error};
 
@@ -61,9 +63,15 @@ pub(crate) fn wait_readable(
     file: BorrowedFd<'_>,
     timeout: Option<Duration>,
 ) -> Result<bool, Error> {
+    // rustix's own asks for the old call first, which a kernel without COMPAT_32BIT_TIME has not.
+    #[cfg(target_pointer_width = "32")]
+    if let Some(ready) = bare::wait_readable(file, timeout) {
+        return named(Call::Ppoll, ready);
+    }
     let timeout = timeout.map(|timeout| Timespec {
-        // More is not told from for ever.
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        // More is not told from for ever, and before Linux 5.1 is more than 32 bits can say.
+        tv_sec: i64::try_from(isize::try_from(timeout.as_secs()).unwrap_or(isize::MAX))
+            .unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
     let mut files = [PollFd::from_borrowed_fd(file, PollFlags::IN)];

@@ -12,9 +12,8 @@ use core::fmt;
 
 use critical_section::Mutex;
 
-use super::turn::Turn;
 use super::{Commit, commit, retry, retry_span, start_writeback};
-use crate::sys::{AsFd, Errno};
+use crate::sys::{AsFd, Errno, Turn};
 use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
 
 /// Bytes that are copied in one critical section: so long may an interrupt wait.
@@ -124,11 +123,15 @@ impl<const N: usize> SharedTracked<N> {
     ///
     /// While another thread commits, this waits for its turn. Not for interrupt-like contexts.
     ///
+    /// Do not call this inside a critical section: the commit that it waits for enters sections, and both wait
+    /// for ever. In the child of fork(2), the commit of another thread never ends.
+    ///
     /// # Errors
     ///
     /// - [`Error::Sys`]: write-back failed, now or in an earlier commit. All ranges stay pending, and every
     ///   commit fails until [`retry`](Self::retry) succeeds.
-    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    /// - [`Error::Busy`]: as for [`write`](Self::write); or this thread commits already, and a signal handler of
+    ///   its own asks.
     pub fn commit(&self) -> Result<Commit, Error> {
         self.commit_with(usize::MAX)
     }
@@ -146,12 +149,13 @@ impl<const N: usize> SharedTracked<N> {
         })
     }
 
-    /// Commits once more after a commit failed; see [`Tracked::retry`](crate::Tracked::retry).
+    /// Commits once more after a commit failed; see [`Tracked::retry`](crate::Tracked::retry). Waits like
+    /// [`commit`](Self::commit): never call this inside a critical section.
     ///
     /// # Errors
     ///
     /// - As for [`Tracked::retry`](crate::Tracked::retry).
-    /// - [`Error::Busy`]: as for [`write`](Self::write).
+    /// - [`Error::Busy`]: as for [`commit`](Self::commit).
     pub fn retry(&self) -> Result<Commit, Error> {
         self.in_turn(|| {
             let map = self.raw();
@@ -262,7 +266,9 @@ impl<const N: usize> SharedTracked<N> {
 
     /// Runs something while no other thread commits.
     fn in_turn(&self, body: impl FnOnce() -> Result<Commit, Error>) -> Result<Commit, Error> {
-        self.commit.take();
+        if !self.commit.take() {
+            return Err(Error::Busy);
+        }
         let result = body();
         self.commit.give();
         result
