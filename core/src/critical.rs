@@ -12,7 +12,7 @@
 
 use critical_section::{Impl, RawRestoreState};
 
-use crate::sys::{Found, SignalMask, Turn, signal_mask};
+use crate::sys::{BLOCK, SET, Turn, abort, signal_mask};
 
 struct OneThread;
 
@@ -33,20 +33,21 @@ const C_LIBRARY: u64 = if cfg!(target_env = "musl") { 7 } else { 3 } << 31;
 // SAFETY: see # Safety above.
 unsafe impl Impl for OneThread {
     unsafe fn acquire() -> RawRestoreState {
-        let mut slept = false;
-        loop {
-            // SAFETY: they come when the section ends, or before this sleeps.
-            let waited = unsafe { signal_mask(SignalMask::Block, !LET_THROUGH) };
-            let word = match TURN.attempt(slept) {
-                Found::Free => return waited & !NESTED,
-                Found::Mine => return NESTED,
-                Found::Awaited(word) => word,
-            };
+        // SAFETY: they come when the section ends.
+        let mut waited = unsafe { signal_mask(BLOCK, !LET_THROUGH) };
+        let taken = TURN.take(|gone, sleep| {
             // SAFETY: as before the section.
-            unsafe { signal_mask(SignalMask::Set, waited) };
-            TURN.sleep(word);
-            slept = true;
-        }
+            unsafe { signal_mask(SET, waited) };
+            if gone {
+                // What the section protects may be half changed, and nothing will end it.
+                abort();
+            }
+            sleep();
+            // SAFETY: as above.
+            waited = unsafe { signal_mask(BLOCK, !LET_THROUGH) };
+            true
+        });
+        if taken { waited & !NESTED } else { NESTED }
     }
 
     unsafe fn release(waited: RawRestoreState) {
@@ -55,6 +56,6 @@ unsafe impl Impl for OneThread {
         }
         TURN.give();
         // SAFETY: as before the section.
-        unsafe { signal_mask(SignalMask::Set, waited) };
+        unsafe { signal_mask(SET, waited) };
     }
 }

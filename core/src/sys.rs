@@ -29,14 +29,14 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::mm;
 
 #[cfg(feature = "critical-section-linux")]
-pub(crate) use self::bare::{SignalMask, signal_mask};
+pub(crate) use self::bare::{BLOCK, SET, signal_mask};
 #[cfg(feature = "device")]
 pub(crate) use self::device::*;
 pub(crate) use self::file::*;
-#[cfg(feature = "critical-section-linux")]
-pub(crate) use self::lock::Found;
 #[cfg(feature = "critical-section")]
 pub(crate) use self::lock::Turn;
+#[cfg(feature = "critical-section-linux")]
+pub(crate) use self::lock::abort;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;

@@ -1,7 +1,9 @@
 //! The locks of `critical-section-linux` and of `SharedTracked`: beside signals that are sent, fork(2) and
 //! setuid(2), and on 32-bit kernels that know one kind of times only.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::os::unix::thread::JoinHandleExt as _;
+use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use rawmap_core::{Error, MmapMut, SharedTracked};
 use rawmap_tests::is_slow;
 
-use crate::survives;
+use crate::{signal, survives};
 
 /// After this a thread or a child that has not gone on hangs.
 const HANGS: Duration = Duration::from_secs(20);
@@ -131,8 +133,8 @@ fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// How a child ends, as waitpid(2) says it; `None` if it hangs. It is gone then, too.
-fn end_of(child: i32) -> Option<i32> {
+/// How a child ends; `None` if it hangs. It is gone then, too.
+fn end_of(child: i32) -> Option<ExitStatus> {
     let began = Instant::now();
     let mut status = 0;
     // SAFETY: our child.
@@ -146,7 +148,7 @@ fn end_of(child: i32) -> Option<i32> {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    Some(status)
+    Some(ExitStatus::from_raw(status))
 }
 
 #[test]
@@ -154,7 +156,11 @@ fn a_child_that_was_forked_inside_a_section_leaves_it() {
     survives(
         "locks::a_child_that_was_forked_inside_a_section_leaves_it",
         || {
-            assert_eq!(end_of(fork(|| critical_section::with(|_| ()))), Some(0));
+            assert!(
+                end_of(fork(|| critical_section::with(|_| ())))
+                    .unwrap()
+                    .success()
+            );
             // SAFETY: as in `fork`.
             let child = critical_section::with(|_| unsafe { libc::fork() });
             // The parent, too, has left it.
@@ -162,15 +168,15 @@ fn a_child_that_was_forked_inside_a_section_leaves_it() {
             if child == 0 {
                 exit(0);
             }
-            assert_eq!(end_of(child), Some(0));
+            assert!(end_of(child).unwrap().success());
         },
     );
 }
 
 #[test]
-fn a_child_that_waits_for_ever_ends_by_a_signal() {
+fn a_child_ends_where_the_owner_of_a_section_is_not() {
     survives(
-        "locks::a_child_that_waits_for_ever_ends_by_a_signal",
+        "locks::a_child_ends_where_the_owner_of_a_section_is_not",
         || {
             static INSIDE: AtomicBool = AtomicBool::new(false);
             static FORKED: AtomicBool = AtomicBool::new(false);
@@ -185,19 +191,62 @@ fn a_child_that_waits_for_ever_ends_by_a_signal() {
             while !INSIDE.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(1));
             }
-            let beside_it = fork(|| critical_section::with(|_| ()));
+            let child = fork(|| critical_section::with(|_| ()));
             FORKED.store(true, Ordering::Relaxed);
             beside.join().unwrap();
-            let inside_it = critical_section::with(|_| fork(|| critical_section::with(|_| ())));
-            // So long that they have come to the section. If not, they end as well.
-            thread::sleep(Duration::from_millis(200));
-            // The one that nests has the mask of the section that it was forked in: that it waits is documented.
+            assert_eq!(end_of(child).and_then(signal), Some(libc::SIGABRT));
+            let child = critical_section::with(|_| fork(|| critical_section::with(|_| ())));
+            assert_eq!(end_of(child).and_then(signal), Some(libc::SIGABRT));
+            // A handler of it: the child waits, and with the signals of before.
+            let child = critical_section::with(|_| {
+                fork(|| {
+                    // SAFETY: ignores it.
+                    unsafe { libc::signal(libc::SIGABRT, libc::SIG_IGN) };
+                    // SAFETY: all zeros is an empty set.
+                    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+                    let to_none = (libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+                    // SAFETY: reads the set.
+                    unsafe { libc::sigprocmask(to_none.0, to_none.1, to_none.2) };
+                    critical_section::with(|_| ());
+                })
+            });
+            // It ends by this, also before it waits.
+            thread::sleep(Duration::from_millis(100));
             // SAFETY: our child.
-            unsafe { libc::kill(inside_it, libc::SIGKILL) };
-            assert_eq!(end_of(inside_it), Some(libc::SIGKILL));
-            // SAFETY: our child.
-            unsafe { libc::kill(beside_it, libc::SIGTERM) };
-            assert_eq!(end_of(beside_it), Some(libc::SIGTERM));
+            unsafe { libc::kill(child, libc::SIGTERM) };
+            assert_eq!(end_of(child).and_then(signal), Some(libc::SIGTERM));
+        },
+    );
+}
+
+#[test]
+fn a_commit_whose_thread_is_not_in_the_child_is_busy() {
+    survives(
+        "locks::a_commit_whose_thread_is_not_in_the_child_is_busy",
+        || {
+            static STATE: OnceLock<SharedTracked<4>> = OnceLock::new();
+            let state = STATE.get_or_init(|| SharedTracked::new(MmapMut::map_anon(4096).unwrap()));
+            thread::spawn(|| {
+                loop {
+                    state.write(0, &[1; 8]).unwrap();
+                    state.commit().unwrap();
+                }
+            });
+            // A child that was forked beside a section ends by SIGABRT, beside neither it commits.
+            let (mut busy, began) = (0, Instant::now());
+            while busy == 0 {
+                assert!(began.elapsed() < HANGS);
+                let child = fork(|| match state.commit() {
+                    Err(Error::Busy) => exit(3),
+                    result => exit(i32::from(result.is_err()) * 9),
+                });
+                let status = end_of(child).unwrap();
+                match (status.code(), signal(status)) {
+                    (Some(0), _) | (_, Some(libc::SIGABRT)) => {}
+                    (Some(3), _) => busy += 1,
+                    _ => panic!("{status}"),
+                }
+            }
         },
     );
 }
@@ -220,7 +269,7 @@ fn a_thread_that_waits_hears_of_setuid() {
                 });
             }
         });
-        assert_eq!(end_of(child), Some(0));
+        assert!(end_of(child).unwrap().success());
     });
 }
 
@@ -253,6 +302,6 @@ fn a_commit_in_a_commit_is_busy() {
                 state.commit().unwrap();
             }
         });
-        assert_eq!(end_of(child), Some(0));
+        assert!(end_of(child).unwrap().success());
     });
 }

@@ -11,48 +11,28 @@ use core::ptr;
 use core::sync::atomic::AtomicU32;
 #[cfg(target_pointer_width = "32")]
 use core::sync::atomic::{AtomicBool, Ordering};
-#[cfg(all(feature = "device", target_pointer_width = "32"))]
-use core::time::Duration;
 
-#[cfg(all(feature = "device", target_pointer_width = "32"))]
-use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 
 /// The numbers of the calls that are made here.
-#[allow(dead_code, reason = "some are for features")]
-struct Numbers {
-    futex: usize,
-    gettid: usize,
-    mincore: usize,
-    rt_sigprocmask: usize,
-}
-
 macro_rules! numbers {
-    ($futex:literal, $gettid:literal, $mincore:literal, $rt_sigprocmask:literal) => {
-        Numbers {
-            futex: $futex,
-            gettid: $gettid,
-            mincore: $mincore,
-            rt_sigprocmask: $rt_sigprocmask,
-        }
+    ($($name:ident $number:literal)*) => {
+        $(#[allow(dead_code, reason = "some are for features")] const $name: usize = $number;)*
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-const NUMBERS: Numbers = numbers!(202, 186, 27, 14);
+numbers! { FUTEX 202 GETPID 39 GETTID 186 MINCORE 27 RT_SIGPROCMASK 14 TGKILL 234 }
 #[cfg(target_arch = "x86")]
-const NUMBERS: Numbers = numbers!(240, 224, 218, 175);
+numbers! { FUTEX 240 GETPID 20 GETTID 224 MINCORE 218 RT_SIGPROCMASK 175 TGKILL 270 }
 #[cfg(target_arch = "arm")]
-const NUMBERS: Numbers = numbers!(240, 224, 219, 175);
+numbers! { FUTEX 240 GETPID 20 GETTID 224 MINCORE 219 RT_SIGPROCMASK 175 TGKILL 268 }
 // aarch64, riscv64 and what came after them.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm")))]
-const NUMBERS: Numbers = numbers!(98, 178, 232, 135);
+numbers! { FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 RT_SIGPROCMASK 135 TGKILL 131 }
 
-/// futex(2) with 64-bit times: from Linux 5.1 on, and the only one without `COMPAT_32BIT_TIME`.
-#[cfg(target_pointer_width = "32")]
-const FUTEX_TIME64: usize = 422;
-
-/// That the kernel, or a filter in front of it, does not know it.
+/// That the kernel, or a filter in front of it, does not know futex(2) with 64-bit times: from Linux 5.1 on, and
+/// the only one without `COMPAT_32BIT_TIME`.
 #[cfg(target_pointer_width = "32")]
 static OLD_FUTEX: AtomicBool = AtomicBool::new(false);
 
@@ -71,7 +51,7 @@ pub(super) unsafe fn mincore(
     let (start, pages) = (start.expose_provenance(), pages.as_mut_ptr());
     let arguments = [start, len, pages.expose_provenance(), 0, 0, 0];
     // SAFETY: reads page tables, and writes to `pages`.
-    unsafe { call(NUMBERS.mincore, arguments) }.map(|_| ())
+    unsafe { call(MINCORE, arguments) }.map(|_| ())
 }
 
 /// `FUTEX_WAKE_OP`, which ORs 0 to the word and wakes one waiter at most, here and there.
@@ -83,17 +63,10 @@ pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Res
     const WAKE_OP: usize = 5;
     // Upper four bits: FUTEX_OP_OR; the next: FUTEX_OP_CMP_EQ; then both operands, 0.
     const OR_NOTHING: usize = 2 << 28;
+    let nobody = ptr::from_ref(nobody).expose_provenance();
+    let word = word.expose_provenance();
     // SAFETY: the kernel changes the word atomically, and to what it was.
-    unsafe {
-        futex(
-            ptr::from_ref(nobody).cast(),
-            WAKE_OP,
-            0,
-            0,
-            word.expose_provenance(),
-            OR_NOTHING,
-        )
-    }
+    unsafe { futex([nobody, WAKE_OP, 0, 0, word, OR_NOTHING]) }
 }
 
 /// `FUTEX_CMP_REQUEUE`, which compares the word with 0 and moves no waiter: `EAGAIN` if it is another
@@ -106,105 +79,74 @@ pub(super) unsafe fn futex_compare(nobody: &AtomicU32, word: *const u32) -> Resu
     const CMP_REQUEUE: usize = 4;
     let nobody = ptr::from_ref(nobody).expose_provenance();
     // SAFETY: the kernel reads the word.
-    unsafe { futex(word, CMP_REQUEUE, 0, 0, nobody, 0) }
+    unsafe { futex([word.expose_provenance(), CMP_REQUEUE, 0, 0, nobody, 0]) }
 }
 
 /// `FUTEX_WAIT`: sleeps while the word has this value. May return earlier.
 #[cfg(feature = "critical-section")]
 pub(super) fn futex_wait(word: &AtomicU32, value: u32) {
     const WAIT: usize = 0;
+    let word = ptr::from_ref(word).expose_provenance();
     let value = usize::try_from(value).unwrap_or(usize::MAX);
     // An error is a value that has changed, or a signal: the caller looks again.
     // SAFETY: the kernel reads the word. No timeout.
-    let _ = unsafe { futex(ptr::from_ref(word).cast(), WAIT, value, 0, 0, 0) };
+    let _ = unsafe { futex([word, WAIT, value, 0, 0, 0]) };
 }
 
 /// `FUTEX_WAKE`: wakes one thread that sleeps at the word.
 #[cfg(feature = "critical-section")]
 pub(super) fn futex_wake_one(word: &AtomicU32) {
     const WAKE: usize = 1;
+    let word = ptr::from_ref(word).expose_provenance();
     // SAFETY: touches no memory.
-    let _ = unsafe { futex(ptr::from_ref(word).cast(), WAKE, 1, 0, 0, 0) };
+    let _ = unsafe { futex([word, WAKE, 1, 0, 0, 0]) };
 }
 
-/// futex(2) among the threads of this process.
+/// futex(2) among the threads of this process. Without timeouts, so that old and new numbers take the same.
 ///
 /// # Safety
 ///
 /// - What the operation does to memory is allowed.
-unsafe fn futex(
-    word: *const u32,
-    operation: usize,
-    value: usize,
-    value2: usize,
-    word2: usize,
-    value3: usize,
-) -> Result<(), Errno> {
+unsafe fn futex([word, operation, value, value2, word2, value3]: [usize; 6]) -> Result<(), Errno> {
     const PRIVATE: usize = 128;
-    let arguments = [
-        word.expose_provenance(),
-        operation | PRIVATE,
-        value,
-        value2,
-        word2,
-        value3,
-    ];
+    let arguments = [word, operation | PRIVATE, value, value2, word2, value3];
     #[cfg(target_pointer_width = "32")]
     if !OLD_FUTEX.load(Ordering::Relaxed) {
-        // SAFETY: the caller's duty, passed on. There is no timeout whose type would differ.
+        const FUTEX_TIME64: usize = 422;
+        // SAFETY: the caller's duty, passed on.
         match unsafe { call(FUTEX_TIME64, arguments) } {
             Err(Errno::NOSYS | Errno::PERM) => OLD_FUTEX.store(true, Ordering::Relaxed),
             result => return result.map(|_| ()),
         }
     }
     // SAFETY: the caller's duty, passed on.
-    unsafe { call(NUMBERS.futex, arguments) }.map(|_| ())
+    unsafe { call(FUTEX, arguments) }.map(|_| ())
 }
 
 /// gettid(2). It always succeeds, if no filter of system calls refuses it.
 #[cfg(feature = "critical-section")]
 pub(super) fn thread_id() -> Option<u32> {
     // SAFETY: touches no memory.
-    let id = unsafe { call(NUMBERS.gettid, [0; 6]) };
+    let id = unsafe { call(GETTID, [0; 6]) };
     id.ok().and_then(|id| u32::try_from(id).ok())
 }
 
-/// `ppoll_time64(2)` for something to read: `false` when the time is over. `None` where it is not known.
-#[cfg(all(feature = "device", target_pointer_width = "32"))]
-pub(super) fn wait_readable(
-    file: BorrowedFd<'_>,
-    timeout: Option<Duration>,
-) -> Option<Result<bool, Errno>> {
-    const PPOLL_TIME64: usize = 414;
-    // struct pollfd: POLLIN is 1, and the results are in the upper half of the word.
-    let mut files = [file.as_raw_fd(), 1];
-    // The kernel writes to it what is left.
-    let mut time = timeout.map(|timeout| {
-        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
-        [seconds, timeout.subsec_nanos().into()]
-    });
-    let time = time
-        .as_mut()
-        .map_or(ptr::null_mut(), |time| time.as_mut_ptr());
-    let files = files.as_mut_ptr().expose_provenance();
-    // No mask of signals, whose size is 8.
-    let arguments = [files, 1, time.expose_provenance(), 0, 8, 0];
-    // SAFETY: one struct pollfd, and a struct __kernel_timespec or none; both outlive the call.
-    match unsafe { call(PPOLL_TIME64, arguments) } {
-        Err(Errno::NOSYS | Errno::PERM) => None,
-        result => Some(result.map(|count| count > 0)),
-    }
+/// tgkill(2) of a thread of this process: `ESRCH` if it is none. Signal 0 only asks.
+#[cfg(feature = "critical-section")]
+pub(super) fn signal_thread(thread: u32, signal: usize) -> Result<(), Errno> {
+    let thread = usize::try_from(thread).unwrap_or(usize::MAX);
+    // SAFETY: touches no memory.
+    let process = unsafe { call(GETPID, [0; 6]) }?;
+    // SAFETY: touches no memory.
+    unsafe { call(TGKILL, [process, thread, signal, 0, 0, 0]) }.map(|_| ())
 }
 
-/// What to do with a set of signals.
+/// `SIG_BLOCK` of `rt_sigprocmask(2)`: these wait, too.
 #[cfg(feature = "critical-section-linux")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum SignalMask {
-    /// `SIG_BLOCK`: these wait, too.
-    Block,
-    /// `SIG_SETMASK`: these wait and no others.
-    Set,
-}
+pub(crate) const BLOCK: usize = 0;
+/// `SIG_SETMASK`: these wait and no others.
+#[cfg(feature = "critical-section-linux")]
+pub(crate) const SET: usize = 2;
 
 /// `rt_sigprocmask(2)` of the calling thread: changes which signals wait, and gives which did before.
 /// Bit 0 is signal 1.
@@ -213,32 +155,21 @@ pub(crate) enum SignalMask {
 ///
 /// - The thread does not depend on a signal that it now no longer gets, or gets.
 #[cfg(feature = "critical-section-linux")]
-pub(crate) unsafe fn signal_mask(how: SignalMask, set: u64) -> u64 {
+pub(crate) unsafe fn signal_mask(how: usize, set: u64) -> u64 {
     // The kernel's set is an array of words, the lower signals first: as u64 on little-endian.
     let mut old = 0u64;
-    let how = match how {
-        SignalMask::Block => 0,
-        SignalMask::Set => 2,
-    };
-    let (from, to) = (&raw const set, &raw mut old);
-    let arguments = [
-        how,
-        from.expose_provenance(),
-        to.expose_provenance(),
-        size_of::<u64>(),
-        0,
-        0,
-    ];
+    let from = (&raw const set).expose_provenance();
+    let to = (&raw mut old).expose_provenance();
     // It fails on bad arguments only.
     // SAFETY: the kernel reads 8 bytes at `from` and writes 8 at `to`.
-    let _ = unsafe { call(NUMBERS.rt_sigprocmask, arguments) };
+    let _ = unsafe { call(RT_SIGPROCMASK, [how, from, to, size_of::<u64>(), 0, 0]) };
     old
 }
 
 /// # Safety
 ///
 /// - What the call does to memory is allowed.
-unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
+pub(super) unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     // SAFETY: the caller's duty, passed on.
     let result = unsafe { enter(number, arguments) };
     // -4095 to -1 are error numbers.

@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+#[cfg(target_pointer_width = "32")]
+use core::ptr;
 use core::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -63,18 +65,39 @@ pub(crate) fn wait_readable(
     file: BorrowedFd<'_>,
     timeout: Option<Duration>,
 ) -> Result<bool, Error> {
-    // rustix's own asks for the old call first, which a kernel without COMPAT_32BIT_TIME has not.
-    #[cfg(target_pointer_width = "32")]
-    if let Some(ready) = bare::wait_readable(file, timeout) {
-        return named(Call::Ppoll, ready);
-    }
-    let timeout = timeout.map(|timeout| Timespec {
-        // More is not told from for ever, and before Linux 5.1 is more than 32 bits can say.
-        tv_sec: i64::try_from(isize::try_from(timeout.as_secs()).unwrap_or(isize::MAX))
-            .unwrap_or(i64::MAX),
+    #[cfg_attr(target_pointer_width = "64", expect(unused_mut, reason = "for 32 bit"))]
+    let mut timeout = timeout.map(|timeout| Timespec {
+        // More is not told from for ever.
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
     let mut files = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
+    #[cfg(target_pointer_width = "32")]
+    {
+        const PPOLL_TIME64: usize = 414;
+        let (file, time) = (
+            &raw mut files,
+            timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut),
+        );
+        // Without a mask of signals, which has 8 bytes.
+        let arguments = [
+            file.expose_provenance(),
+            1,
+            time.expose_provenance(),
+            0,
+            8,
+            0,
+        ];
+        // SAFETY: one struct pollfd and a struct __kernel_timespec, which rustix's are, or none.
+        match unsafe { bare::call(PPOLL_TIME64, arguments) } {
+            // Before Linux 5.1. rustix asks for the old call first, if that can say the time.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            ready => return named(Call::Ppoll, ready.map(|count| count > 0)),
+        }
+        if let Some(timeout) = &mut timeout {
+            timeout.tv_sec = timeout.tv_sec.min(i32::MAX.into());
+        }
+    }
     let ready = rustix::event::poll(&mut files, timeout.as_ref());
     named(Call::Ppoll, ready.map(|count| count > 0))
 }

@@ -1,76 +1,54 @@
 //! [`Turn`]: one thread at a time; the others sleep.
-//!
-//! # Safety
-//!
-//! One word says at any moment which thread has the turn, also to a signal handler that comes between any
-//! two instructions: it finds the number of its own thread, of another one, or none.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::bare;
+use super::{Errno, bare};
 
 const FREE: u32 = 0;
 /// Beside the owner: other threads may sleep. The bit of robust futexes.
 const WAITERS: u32 = 1 << 31;
-/// The owner where the kernel gives no id. Threads have numbers below 2^22.
+/// The owner where the kernel gives no id. Those of threads are below 2^22.
 const UNKNOWN: u32 = WAITERS >> 1;
 
 /// A lock on futex(2), for what takes too long for a critical section. Without a priority protocol.
 ///
-/// The word is the owner's thread id and [`WAITERS`]. After fork(2) the id is none of the child's threads.
+/// The word is the owner's thread id and [`WAITERS`]: a signal handler that comes between any two instructions
+/// finds its own thread, another one, or none. A child of fork(2) finds a thread that it does not have.
 #[derive(Debug)]
 pub(crate) struct Turn(AtomicU32);
-
-/// What a thread found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Free: it is this thread's now.
-    Free,
-    /// This thread had it before.
-    Mine,
-    /// Another thread's, and the word to sleep at.
-    Awaited(u32),
-}
 
 impl Turn {
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(FREE))
     }
 
-    /// Takes the turn if it is free. A thread that slept says so, for others may still sleep.
-    pub(crate) fn attempt(&self, slept: bool) -> Found {
+    /// Takes the turn. `false` if this thread has it already.
+    ///
+    /// Where it has to wait, `wait` calls what sleeps; that may return early. It is told whether the owner is
+    /// gone: it is of the process that this one was forked from, or has ended. `false` gives up.
+    pub(crate) fn take(&self, mut wait: impl FnMut(bool, &dyn Fn()) -> bool) -> bool {
+        let order = (Ordering::Acquire, Ordering::Relaxed);
         // Without an id a thread that has the turn waits for itself: better than two that have it.
         let thread = bare::thread_id().unwrap_or(UNKNOWN);
-        let mine = if slept { thread | WAITERS } else { thread };
-        let order = (Ordering::Acquire, Ordering::Relaxed);
-        match self.0.compare_exchange(FREE, mine, order.0, order.1) {
-            Ok(_) => Found::Free,
-            Err(word) if word & !WAITERS == thread && thread != UNKNOWN => Found::Mine,
-            Err(word) => {
-                let awaited = word | WAITERS;
-                // If the word is another one by now, the sleep ends at once.
-                let _ = self.0.compare_exchange(word, awaited, order.1, order.1);
-                Found::Awaited(awaited)
-            }
-        }
-    }
-
-    /// Sleeps until the word has changed. May return earlier.
-    pub(crate) fn sleep(&self, awaited: u32) {
-        bare::futex_wait(&self.0, awaited);
-    }
-
-    /// Takes the turn, and waits for it. `false` if this thread has it already.
-    #[must_use]
-    pub(crate) fn take(&self) -> bool {
-        let mut slept = false;
+        let mut mine = thread;
         loop {
-            match self.attempt(slept) {
-                Found::Free => return true,
-                Found::Mine => return false,
-                Found::Awaited(word) => self.sleep(word),
+            let word = match self.0.compare_exchange(FREE, mine, order.0, order.1) {
+                Ok(_) => return true,
+                Err(word) if word & !WAITERS == thread && thread != UNKNOWN => return false,
+                Err(word) => word,
+            };
+            // If the word is another one by now, the sleep ends at once.
+            let (owner, awaited) = (word & !WAITERS, word | WAITERS);
+            let _ = self.0.compare_exchange(word, awaited, order.1, order.1);
+            // A thread that gave the turn and then ended has changed the word.
+            let gone = owner != UNKNOWN
+                && bare::signal_thread(owner, 0) == Err(Errno::SRCH)
+                && self.0.load(Ordering::Relaxed) & !WAITERS == owner;
+            if !wait(gone, &|| bare::futex_wait(&self.0, awaited)) {
+                return false;
             }
-            slept = true;
+            // A thread that slept leaves the bit: others may still sleep.
+            mine = thread | WAITERS;
         }
     }
 
@@ -79,4 +57,12 @@ impl Turn {
             bare::futex_wake_one(&self.0);
         }
     }
+}
+
+/// Ends the process by SIGABRT, if that is not handled or ignored.
+#[cfg(feature = "critical-section-linux")]
+pub(crate) fn abort() {
+    const SIGABRT: usize = 6;
+    let thread = bare::thread_id().unwrap_or(UNKNOWN);
+    let _ = bare::signal_thread(thread, SIGABRT);
 }

@@ -124,14 +124,14 @@ impl<const N: usize> SharedTracked<N> {
     /// While another thread commits, this waits for its turn. Not for interrupt-like contexts.
     ///
     /// Do not call this inside a critical section: the commit that it waits for enters sections, and both wait
-    /// for ever. In the child of fork(2), the commit of another thread never ends.
+    /// for ever.
     ///
     /// # Errors
     ///
     /// - [`Error::Sys`]: write-back failed, now or in an earlier commit. All ranges stay pending, and every
     ///   commit fails until [`retry`](Self::retry) succeeds.
-    /// - [`Error::Busy`]: as for [`write`](Self::write); or this thread commits already, and a signal handler of
-    ///   its own asks.
+    /// - [`Error::Busy`]: as for [`write`](Self::write); or a signal handler asks while its own
+    ///   thread commits; or in a child of fork(2), another thread committed when it was forked.
     pub fn commit(&self) -> Result<Commit, Error> {
         self.commit_with(usize::MAX)
     }
@@ -266,7 +266,13 @@ impl<const N: usize> SharedTracked<N> {
 
     /// Runs something while no other thread commits.
     fn in_turn(&self, body: impl FnOnce() -> Result<Commit, Error>) -> Result<Commit, Error> {
-        if !self.commit.take() {
+        let taken = self.commit.take(|gone, sleep| {
+            if !gone {
+                sleep();
+            }
+            !gone
+        });
+        if !taken {
             return Err(Error::Busy);
         }
         let result = body();
