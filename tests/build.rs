@@ -9,9 +9,8 @@ fn main() {
     let variable = |name: &str| env::var(name).expect("cargo sets it");
     println!("cargo::rustc-env=RAWMAP_TARGET={}", variable("TARGET"));
 
-    // Only what this target needs: the sources of other platforms may not be on this machine.
     let metadata = Command::new(variable("CARGO"))
-        .args(["metadata", "--format-version=1", "--offline"])
+        .args(["metadata", "--format-version=1"])
         .args(["--filter-platform", &variable("TARGET")])
         .output()
         .expect("cargo runs");

@@ -29,7 +29,7 @@ pub enum Advice {
     /// `MADV_WILLNEED`: the range is needed soon, so start to read it now.
     #[doc(alias = "MADV_WILLNEED")]
     WillNeed = 3,
-    /// `MADV_DONTFORK`: a child made by fork(2) does not get the range.
+    /// `MADV_DONTFORK`: a child made by fork(2) does not get the range. A contained map refuses it (`EINVAL`).
     #[doc(alias = "MADV_DONTFORK")]
     DontFork = 10,
     /// `MADV_DOFORK`: undoes `DontFork`.
@@ -55,7 +55,8 @@ pub enum Advice {
     DoDump = 17,
     /// `MADV_HWPOISON`: treat the pages as broken memory, for tests of error handling.
     ///
-    /// Needs `CAP_SYS_ADMIN`; the next touch kills the process.
+    /// Here for the sake of memmap2's names: every call refuses it with `EPERM`, as the kernel does without
+    /// `CAP_SYS_ADMIN`. Bytes under a slice of a contained map could become zero.
     #[doc(alias = "MADV_HWPOISON")]
     HwPoison = 100,
     /// `MADV_POPULATE_READ` (Linux 5.14): fault the pages in for reading now, and give an error

@@ -4,7 +4,8 @@ use core::fmt;
 
 use heapless::Vec;
 
-use crate::{PageSize, Span};
+use crate::page::PageSize;
+use crate::span::Span;
 
 /// A table of at most `N` ranges of bytes, in order and apart from each other.
 ///

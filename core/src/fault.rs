@@ -15,22 +15,22 @@
 //! - It calls [`contain`] for faults of the memory only, `si_code` `BUS_ADRERR` (2) and `BUS_MCEERR_AR` (4). A
 //!   misaligned access (`BUS_ADRALN`) would fault again for ever, and a signal that another process sent has no
 //!   address.
-//! - If that is `true`, it returns. If not, the fault is not ours: what was there before is to happen.
+//! - If that is `true`, it returns. If not, the previous handler gets the fault.
 //! - It does not run while SIGBUS is blocked: the kernel kills a thread that faults then.
 //!
 //! # What is not contained
 //!
 //! - A system call that is given a pointer into lost memory: it gets `EFAULT`, and no signal is raised.
 //! - Instructions: a page that was lost is not executable.
-//! - Slices: under a `&[u8]` of `Mmap` the bytes may not change, and a page that is replaced does. The program
-//!   survives, and a promise of the constructor was broken. [`Shared`](crate::Shared) is made for such memory.
+//! - Slices: under a `&[u8]` of `Mmap` the bytes may not change, and a page that is replaced does. So the constructors of
+//!   such maps are `unsafe`, and anonymous memory, whose constructors are not, is never contained.
+//!   [`Shared`](crate::Shared) is made for memory that changes.
 //! - What one of two threads stores that fault in one page at the same time: the page may be replaced twice.
-//! - A child made by fork(2) where the range is not: after `MADV_DONTFORK`, what it maps there counts as contained.
 //!
 //! # Safety
 //!
 //! A page is replaced only if its address is in the table, and a map is there from before its pointer is handed out
-//! until before its pages are given back.
+//! until before its pages are given back. No safe call makes a page fail under a slice: advice that could is refused.
 
 #![allow(unsafe_code, reason = "maps zeros over a page of a map in the table")]
 
@@ -39,8 +39,10 @@ mod table;
 use core::sync::atomic;
 
 use self::table::{Pages, Slot, Table};
-use crate::sys::{self, ProtFlags};
-use crate::{Error, PageSize};
+use crate::error::Error;
+use crate::page::PageSize;
+use crate::protection::Access;
+use crate::sys;
 
 /// How many contained maps there can be at a time: 128, or what the environment variable
 /// `RAWMAP_CONTAINED_MAPS` says where the crate is built. A place takes 8 words.
@@ -75,8 +77,8 @@ const fn capacity(set: Option<&str>) -> usize {
     number
 }
 
-/// Losses of a map before the pages between them are replaced, too; all bits below a power of two.
-const MANY: u32 = 1023;
+/// Losses of a map before the pages between them are replaced, too. Each counts twice: see [`Slot::lose`].
+const MANY: u32 = 2 * 1024;
 
 static TABLE: Table<CAPACITY> = Table::new(
     [const {
@@ -96,42 +98,56 @@ static TABLE: Table<CAPACITY> = Table::new(
 /// Replaces the page of a contained map that holds a faulting address by zeros, and marks the map as lost from
 /// there on.
 ///
-/// The address is `si_addr` of the signal. `false` if it is in no contained map, or no memory can be had: the fault
-/// then goes to whoever had it before.
+/// The address is `si_addr` of the signal. `false` if it is in no contained map, or the kernel maps no memory: the fault
+/// then goes to the previous handler.
 ///
-/// For a signal handler, at any moment: it takes no lock, allocates nothing, looks nothing up and makes one
-/// system call, mmap(2). In a map of huge pages it replaces a whole one. Each lost page may be a VMA of its own, and the
-/// kernel allows 65,530 of them: with every 1024th loss of a shared map, all pages from the first that it
-/// lost to the last are replaced, too.
+/// It takes no lock, allocates nothing, looks nothing up and makes one system call, mmap(2), or two at the limits below. In
+/// a map of huge pages it replaces a whole one.
+///
+/// # Limits
+///
+/// - Each lost page may be a VMA of its own, and the kernel allows 65,530 of them (`max_map_count`). With every 1024th
+///   loss of a shared map, all pages from the first that it lost to the last are replaced. At the limit, the whole map is.
+/// - `RLIMIT_DATA` does not count what replaces pages of a shared map. A private map that loses a page while the process is
+///   past that limit gives `false`, and so does any map where the process is past `RLIMIT_AS`.
+///
+/// # Safety
+///
+/// - It is called from a signal handler for SIGBUS, with the address of the fault that the signal is about.
+/// - The program accessed that address as one of a map that lives.
 ///
 /// # References
 ///
 /// - [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)
 #[must_use]
-pub fn contain(address: usize) -> bool {
+pub unsafe fn contain(address: usize) -> bool {
     let Some((slot, pages)) = TABLE.find(address) else {
         return false;
     };
-    let (page, prot) = unpack(pages.kind);
+    let (page, access) = unpack(pages.kind);
     let from = page.floor(address.wrapping_sub(pages.base));
     // The pages end at a multiple, so this does not pass their end.
     let to = from.saturating_add(page.get());
+    let shared = !access.allows(Access::PRIVATE);
     let replace = |from: usize, to: usize| {
+        let before = slot.lose(from, to);
         let start = core::ptr::with_exposed_provenance_mut(pages.base.wrapping_add(from));
-        // SAFETY: pages of a map that lives: it was found in the table, and whoever accesses it, as this
-        // thread does, keeps it there.
-        unsafe { sys::map_zeros_over(start, to.wrapping_sub(from), prot) }.is_ok()
+        // SAFETY: pages of a map that lives, by the caller's duty: it was found in the table.
+        let replaced = unsafe { sys::map_zeros_over(start, to.wrapping_sub(from), access) };
+        slot.lose(from, to);
+        replaced.map(|()| before)
     };
-    // First: no flush may take the zeros for the file's bytes.
-    let before = slot.lose(from, to);
-    let many = before & MANY == MANY && !is_private(pages.kind);
-    if let Some((first, last)) = slot.replaced().filter(|_| many) {
-        slot.lose(first, last);
-        if replace(first, last) {
-            return true;
+    match replace(from, to) {
+        Ok(before) if before % MANY == MANY - 2 && shared => {
+            if let Some((first, last)) = slot.replaced() {
+                let _ = replace(first, last);
+            }
+            true
         }
+        Ok(_) => true,
+        // No VMA more can be had. What the other pages hold is the file's, and stays in the page cache.
+        Err(_) => shared && replace(0, pages.len).is_ok(),
     }
-    replace(from, to)
 }
 
 /// The place of one map in the table.
@@ -157,10 +173,9 @@ impl Place {
         base: usize,
         len: usize,
         page: PageSize,
-        prot: ProtFlags,
-        private: bool,
+        access: Access,
     ) -> Result<Self, Error> {
-        let kind = pack(page, prot, private);
+        let kind = pack(page, access);
         let pages = Pages { base, len, kind };
         let place = critical_section::with(|section| TABLE.insert(section, pages));
         match place.map(u16::try_from) {
@@ -169,24 +184,9 @@ impl Place {
         }
     }
 
-    /// The pages are about to be moved: no address is theirs until [`set`](Self::set) tells where they are.
-    pub(crate) fn hide(self) {
-        // Of no length, and not free.
-        self.change(1, 0, 0);
-    }
-
-    pub(crate) fn set(
-        self,
-        base: usize,
-        len: usize,
-        page: PageSize,
-        prot: ProtFlags,
-        private: bool,
-    ) {
-        self.change(base, len, pack(page, prot, private));
-    }
-
-    fn change(self, base: usize, len: usize, kind: u32) {
+    /// With a length of 0, no address is the map's until the next call.
+    pub(crate) fn set(self, base: usize, len: usize, page: PageSize, access: Access) {
+        let kind = pack(page, access);
         let pages = Pages { base, len, kind };
         critical_section::with(|section| TABLE.change(section, self.number(), pages));
     }
@@ -213,28 +213,26 @@ impl Place {
         self.slot().map_or(0, Slot::losses)
     }
 
-    pub(crate) fn restored(self) {
+    pub(crate) fn lose(self, from: usize, to: usize) {
         if let Some(slot) = self.slot() {
-            slot.restored();
+            slot.lose(from, to);
         }
+    }
+
+    pub(crate) fn restore(self) -> Option<(usize, usize)> {
+        self.slot()?.restore()
     }
 }
 
 /// What the handler has to know of a map, in one word.
-fn pack(page: PageSize, prot: ProtFlags, private: bool) -> u32 {
-    u32::from(page.bits()) | prot.bits().wrapping_shl(8) | u32::from(private).wrapping_shl(31)
+fn pack(page: PageSize, access: Access) -> u32 {
+    u32::from(page.bits()) | u32::from(access.bits()).wrapping_shl(8)
 }
 
-fn is_private(kind: u32) -> bool {
-    kind.wrapping_shr(31) == 1
-}
-
-/// Never executable: zeros are instructions on some architectures.
-fn unpack(kind: u32) -> (PageSize, ProtFlags) {
-    let bits = u8::try_from(kind & 0xff).unwrap_or(0);
+fn unpack(kind: u32) -> (PageSize, Access) {
+    let [bits, access, ..] = kind.to_le_bytes();
     let page = PageSize::from_bits(bits).unwrap_or(PageSize::KIB_4);
-    let prot = ProtFlags::from_bits_retain(kind.wrapping_shr(8));
-    (page, prot & (ProtFlags::READ | ProtFlags::WRITE))
+    (page, Access::from_bits(access))
 }
 
 #[cfg(test)]
@@ -252,10 +250,8 @@ mod tests {
     fn what_the_handler_has_to_know_fits_in_a_word() {
         for bits in 12..=30 {
             let page = PageSize::from_bits(bits).unwrap_or(PageSize::KIB_4);
-            let all = ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC;
-            let (same, prot) = unpack(pack(page, all, true));
-            assert_eq!(same, page);
-            assert_eq!(prot, ProtFlags::READ | ProtFlags::WRITE);
+            let access = Access::READ_WRITE.with(Access::PRIVATE);
+            assert_eq!(unpack(pack(page, access)), (page, access));
         }
     }
 }

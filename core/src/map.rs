@@ -17,8 +17,11 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
+use crate::advice::{Advice, UncheckedAdvice};
+use crate::error::{Error, Refused};
+use crate::protection::Protection;
+use crate::raw::{MmapRaw, RemapOptions};
 use crate::sys::AsFd;
-use crate::{Advice, Error, MmapRaw, Protection, RemapOptions, UncheckedAdvice};
 
 /// A read-only map that dereferences to `&[u8]`.
 ///
@@ -271,11 +274,13 @@ impl Mmap {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. The map is gone then.
+    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
     #[inline]
-    pub fn make_mut(mut self) -> Result<MmapMut, Error> {
-        self.raw.protect(Protection::ReadWrite)?;
-        Ok(MmapMut { raw: self.raw })
+    pub fn make_mut(mut self) -> Result<MmapMut, Refused<Self>> {
+        match self.raw.protect(Protection::ReadWrite) {
+            Ok(()) => Ok(MmapMut { raw: self.raw }),
+            Err(error) => Err(Refused { error, map: self }),
+        }
     }
 }
 
@@ -290,7 +295,7 @@ impl MmapMut {
         self.raw.flush()
     }
 
-    /// Starts write-back if the map keeps its file, else nothing. See [`MmapRaw::flush_async`].
+    /// Starts nothing on Linux. See [`MmapRaw::flush_async`], and [`MmapRaw::start_writeback`], which does.
     ///
     /// # Errors
     ///
@@ -311,8 +316,7 @@ impl MmapMut {
         self.raw.flush_range(offset, len)
     }
 
-    /// Starts write-back of `len` bytes at `offset` if the map keeps its file, else nothing. See
-    /// [`MmapRaw::flush_async_range`].
+    /// Starts nothing on Linux. See [`MmapRaw::flush_async_range`].
     ///
     /// # Errors
     ///
@@ -337,11 +341,13 @@ impl MmapMut {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. The map is gone then.
+    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
     #[inline]
-    pub fn make_read_only(mut self) -> Result<Mmap, Error> {
-        self.raw.protect(Protection::ReadOnly)?;
-        Ok(Mmap { raw: self.raw })
+    pub fn make_read_only(mut self) -> Result<Mmap, Refused<Self>> {
+        match self.raw.protect(Protection::ReadOnly) {
+            Ok(()) => Ok(Mmap { raw: self.raw }),
+            Err(error) => Err(Refused { error, map: self }),
+        }
     }
 
     /// `mprotect` -- makes the map readable and executable, and no longer writable.
@@ -352,11 +358,13 @@ impl MmapMut {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. The map is gone then.
+    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
     #[inline]
-    pub fn make_exec(mut self) -> Result<Mmap, Error> {
-        self.raw.protect(Protection::ReadExec)?;
-        Ok(Mmap { raw: self.raw })
+    pub fn make_exec(mut self) -> Result<Mmap, Refused<Self>> {
+        match self.raw.protect(Protection::ReadExec) {
+            Ok(()) => Ok(Mmap { raw: self.raw }),
+            Err(error) => Err(Refused { error, map: self }),
+        }
     }
 }
 

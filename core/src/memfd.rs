@@ -5,8 +5,8 @@ use core::ffi::CStr;
 use core::fmt;
 use core::ops::BitOr;
 
-use crate::Error;
-use crate::error::{Call, Mutable};
+use crate::error::{Call, Error, Mutable};
+use crate::page::PageSize;
 use crate::sys::{self, AsFd, BorrowedFd, Errno, MemfdFlags, OwnedFd, SealFlags};
 
 /// How to make a file in memory.
@@ -45,8 +45,9 @@ impl MemfdOptions {
 
     /// `MFD_HUGETLB` (Linux 4.14): use huge pages from the pool that was set aside.
     ///
-    /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` is the kernel's default
-    /// size. A map of it is given that size by [`MmapOptions::page_size`](crate::MmapOptions::page_size).
+    /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` or 0 is the kernel's default
+    /// size. A map of it is given that size by [`MmapOptions::page_size`](crate::MmapOptions::page_size). The length of
+    /// the file must be a multiple of it, and a map of it neither grows nor changes its length by `remap`.
     #[doc(alias = "MFD_HUGETLB")]
     #[inline]
     pub const fn huge(&mut self, page_bits: Option<u8>) -> &mut Self {
@@ -65,6 +66,7 @@ impl MemfdOptions {
     ///
     /// # Errors
     ///
+    /// - [`Error::PageSize`]: a huge page of this size does not fit in the address space.
     /// - [`Error::Sys`]: the name has more than 249 bytes, or there are no huge pages of this size (`EINVAL`,
     ///   `ENODEV`), the process has too many descriptors (`EMFILE`), or the kernel is older than 3.17 (`ENOSYS`).
     ///
@@ -74,6 +76,8 @@ impl MemfdOptions {
     pub fn create(&self, name: &CStr) -> Result<OwnedFd, Error> {
         let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         if let Some(bits) = self.huge {
+            // Else bits would be cut off, and it would be another size.
+            PageSize::from_bits(bits)?;
             flags |= MemfdFlags::HUGETLB;
             flags |= MemfdFlags::from_bits_retain(u32::from(bits).wrapping_shl(26));
         }
@@ -83,7 +87,7 @@ impl MemfdOptions {
             made => made,
         };
         let call = Call::MemfdCreate;
-        made.map_err(|errno| Error::Sys { call, errno })
+        made.map_err(|errno| Error::sys(call, errno))
     }
 }
 
@@ -136,7 +140,26 @@ impl BitOr for Seals {
 
 impl fmt::Debug for Seals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Seals({:#x})", self.0)
+        let names = [
+            (Self::SEAL, "SEAL"),
+            (Self::SHRINK, "SHRINK"),
+            (Self::GROW, "GROW"),
+            (Self::WRITE, "WRITE"),
+            (Self::FUTURE_WRITE, "FUTURE_WRITE"),
+        ];
+        let mut rest = self.0;
+        f.write_str("Seals(")?;
+        for (seal, name) in names {
+            if self.contains(seal) {
+                let separator = if rest == self.0 { "" } else { " | " };
+                write!(f, "{separator}{name}")?;
+                rest &= !seal.0;
+            }
+        }
+        if rest != 0 {
+            write!(f, " | {rest:#x}")?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -167,10 +190,10 @@ pub fn add_seals<F: AsFd>(file: F, seals: Seals) -> Result<(), Error> {
     sys::add_seals(file.as_fd(), SealFlags::from_bits_retain(seals.0))
 }
 
-/// Sees to it that nobody can shorten a file any more.
+/// Makes sure that no process can shorten a file any more.
 pub(crate) fn seal_shrink(file: BorrowedFd<'_>) -> Result<(), Error> {
     let Some(seals) = sys::seals(file) else {
-        return Err(Error::Mutable(Mutable::NoVerity));
+        return Err(Error::Mutable(Mutable::NotSealable));
     };
     if seals.contains(SealFlags::SHRINK) || sys::add_seals(file, SealFlags::SHRINK).is_ok() {
         return Ok(());
@@ -178,7 +201,7 @@ pub(crate) fn seal_shrink(file: BorrowedFd<'_>) -> Result<(), Error> {
     Err(Error::Mutable(Mutable::NoShrinkSeal))
 }
 
-/// Checks that nobody can change a file any more, this process and root included.
+/// Checks that no process can change a file any more, this one and root included.
 ///
 /// That is so for a memfd with the seals `F_SEAL_WRITE` and `F_SEAL_SHRINK`, and for a file under
 /// fs-verity. Seals cannot be taken back, and neither can fs-verity, so the answer stays true.
@@ -213,7 +236,7 @@ pub fn check_immutable<F: AsFd>(file: F) -> Result<(), Error> {
     Err(Error::Mutable(missing))
 }
 
-/// Tells whether nobody can change a file any more; see [`check_immutable`].
+/// Tells whether no process can change a file any more; see [`check_immutable`].
 #[must_use]
 pub fn is_immutable<F: AsFd>(file: F) -> bool {
     check_immutable(file).is_ok()

@@ -5,14 +5,33 @@ mod short;
 
 use core::fmt;
 
-use crate::error::Call;
-use crate::sys::{self, AsFd, Errno, MapFlags, ProtFlags};
-use crate::{Error, Mmap, MmapMut, MmapRaw, PageSize, memfd};
+use crate::error::Error;
+use crate::map::{Mmap, MmapMut};
+use crate::memfd;
+use crate::page::PageSize;
+use crate::protection::Access;
+use crate::raw::MmapRaw;
+use crate::sys::{self, AsFd, MapFlags};
 
 use self::request::huge_flags;
 
-/// How to map: offset, length and flags. Make one, set what differs from the default, call a
+/// Says how to map: offset, length and flags. Make one, set what differs from the default, call a
 /// `map*` function; it can be used again.
+///
+/// What an option means for which constructor; *refused* is [`Error::Option`], and nothing was mapped:
+///
+/// | option | files, shared and writable: `map_mut`, `map_raw`, `map_raw_sealed` | other files: `map`, `map_exec`, `map_raw_read_only`, `map_copy`, `map_copy_read_only` | `map_if_safe` | `map_anon` | `map_anon_shared` |
+/// |---|---|---|---|---|---|
+/// | `offset` | yes | yes | yes | no meaning | no meaning |
+/// | `len` | yes | yes | yes | yes | yes |
+/// | `page_size` | yes | yes | yes | yes | yes |
+/// | `populate`, `no_reserve_swap` | yes | yes | yes | yes | yes |
+/// | `stack` | no meaning | no meaning | no meaning | yes | yes |
+/// | `huge` | no meaning | no meaning | no meaning | yes | no meaning |
+/// | `scattered` | yes | refused | refused | refused | refused |
+/// | `contained` | yes | yes | refused | refused | refused |
+///
+/// *No meaning* is memmap2's way with these options: they change nothing.
 ///
 /// # Examples
 ///
@@ -33,10 +52,8 @@ pub struct MmapOptions {
     len: Option<usize>,
     huge: Option<u8>,
     stack: bool,
-    guarded: bool,
     populate: bool,
     no_reserve_swap: bool,
-    keep_file: bool,
     scattered: bool,
     #[cfg(feature = "fault")]
     contained: bool,
@@ -44,11 +61,11 @@ pub struct MmapOptions {
 }
 
 /// What a map of a file is for: shared or a private copy, and the protection.
-type Kind = (MapFlags, ProtFlags);
+type Kind = (MapFlags, Access);
 
-const READ: ProtFlags = ProtFlags::READ;
-const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
-const READ_EXEC: ProtFlags = ProtFlags::READ.union(ProtFlags::EXEC);
+const READ: Access = Access::READ;
+const READ_WRITE: Access = Access::READ_WRITE;
+const READ_EXEC: Access = Access::READ.with(Access::EXEC);
 
 impl MmapOptions {
     /// Starts with the defaults: offset 0, the whole file, no flag.
@@ -61,10 +78,8 @@ impl MmapOptions {
             huge: None,
             page_size: None,
             stack: false,
-            guarded: false,
             populate: false,
             no_reserve_swap: false,
-            keep_file: false,
             scattered: false,
             #[cfg(feature = "fault")]
             contained: false,
@@ -83,10 +98,8 @@ impl MmapOptions {
             .field("stack", &self.stack)
             .field("populate", &self.populate)
             .field("no_reserve_swap", &self.no_reserve_swap)
-            .field("keep_file", &self.keep_file)
             .field("scattered", &self.scattered)
-            .field("page_size", &self.page_size)
-            .field("guarded", &self.guarded);
+            .field("page_size", &self.page_size);
         #[cfg(feature = "fault")]
         debug.field("contained", &self.contained);
         debug
@@ -115,9 +128,9 @@ impl MmapOptions {
     /// Supplies the page size, so that the kernel is not asked for it.
     ///
     /// For programs that know it, from the auxiliary vector in `_start`, and for files on
-    /// hugetlbfs, whose pages are huge. It must be a multiple of the kernel's. A size below 4096 is
-    /// [`Error::PageSize`]; another that is too small gets `EINVAL` from the kernel where it makes a
-    /// difference. With one that is too large, starts are rounded down further than needed.
+    /// hugetlbfs, whose pages are huge. It must be the kernel's, or the huge page size of the file. A size below 4096 is
+    /// [`Error::PageSize`], and so is one that is too large, where the address shows it; one that is too small gets
+    /// `EINVAL` from the kernel where it makes a difference.
     #[inline]
     pub const fn page_size(&mut self, page: PageSize) -> &mut Self {
         self.page_size = Some(page);
@@ -130,18 +143,6 @@ impl MmapOptions {
     #[inline]
     pub const fn stack(&mut self) -> &mut Self {
         self.stack = true;
-        self
-    }
-
-    /// Puts a page that cannot be accessed before an anonymous map, and one behind it: a stray access
-    /// there raises SIGSEGV, and harms no other memory. Maps of files ignore it.
-    ///
-    /// The page behind the map begins after the map's last page, which a length that is no multiple of the page size
-    /// does not fill. The guards are address space and take no memory. The map keeps its length:
-    /// [`remap`](MmapRaw::remap) is an error.
-    #[inline]
-    pub const fn guarded(&mut self) -> &mut Self {
-        self.guarded = true;
         self
     }
 
@@ -177,23 +178,8 @@ impl MmapOptions {
         self
     }
 
-    /// Keeps a descriptor of the file in the map, a duplicate that is closed with it and on exec(2).
-    ///
-    /// [`flush_async`](MmapRaw::flush_async) then starts write-back, and
-    /// [`flush`](MmapRaw::flush) of a map that is split into several VMAs costs one flush of the
-    /// device and not one for each.
-    ///
-    /// It is a choice, because POSIX has it that closing *any* descriptor of a file drops all
-    /// fcntl(2) record locks that the process holds on it: with this option, dropping the map does.
-    /// flock(2) and open file description locks stay. Anonymous maps ignore it.
-    #[inline]
-    pub const fn keep_file(&mut self) -> &mut Self {
-        self.keep_file = true;
-        self
-    }
-
     /// For small updates in scattered places: a flush then writes pages, and not a megabyte around each
-    /// changed byte. For shared writable maps of files; others ignore it.
+    /// changed byte. For shared writable maps of files; others refuse it.
     ///
     /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed
     /// when one byte is stored to. With this option the cached pages of the file are dropped
@@ -217,10 +203,11 @@ impl MmapOptions {
     /// [`Error::Full`], and nothing is mapped. The program has a handler for SIGBUS that calls
     /// [`fault::contain`](crate::fault::contain): core installs none.
     ///
-    /// [`map_if_safe`](Self::map_if_safe) ignores this: its slices may not change.
+    /// Only for maps of files. [`map_if_safe`](Self::map_if_safe) refuses it, too: its slices may not change. The caller
+    /// of another constructor with slices answers for them: no page is lost while a slice of it lives.
     ///
     /// [`lost`](MmapRaw::lost) tells of a loss, and flushes fail with [`Error::Lost`]; each flush makes two more
-    /// system calls. An access costs nothing. Whoever forks while another thread makes or drops a contained map
+    /// system calls. An access costs nothing. A process that forks while another thread makes or drops a contained map
     /// may find the critical section taken for ever in the child, as with any lock.
     #[cfg(feature = "fault")]
     #[inline]
@@ -251,8 +238,9 @@ impl MmapOptions {
     ///   be mapped (`ENODEV`), or memory is short (`ENOMEM`).
     /// - [`Error::PastEnd`]: no length was given, and the offset lies past the end of the file.
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
-    /// - [`Error::NoLength`]: no length was given for a character device.
-    /// - [`Error::PageSize`]: the supplied page size is below 4096.
+    /// - [`Error::NoLength`]: no length was given for a file that has none of its own: a character device, an event.
+    /// - [`Error::PageSize`]: the supplied page size is below 4096, or larger than the kernel's.
+    /// - [`Error::Option`]: an option means nothing here; see the table above.
     #[inline]
     #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
     pub unsafe fn map<F: AsFd>(&self, file: F) -> Result<Mmap, Error> {
@@ -348,15 +336,8 @@ impl MmapOptions {
         let len = self.len_for(file)?;
         memfd::check_immutable(file)?;
         memfd::check_within(file, self.offset, len)?;
-        // Nobody takes its pages away, and zeros may not come in the place of one that cannot be read.
-        #[cfg(feature = "fault")]
-        let plain = Self {
-            contained: false,
-            ..self.clone()
-        };
-        #[cfg(not(feature = "fault"))]
-        let plain = self;
-        let raw = plain.map_request(Some(file), len, MapFlags::SHARED, READ)?;
+        self.refuse_contained()?;
+        let raw = self.map_request(Some(file), len, MapFlags::SHARED, READ)?;
         // SAFETY: readable; the checks above rule out a change and an access past the end.
         Ok(unsafe { Mmap::from_raw(raw) })
     }
@@ -382,7 +363,7 @@ impl MmapOptions {
         self.map_file(file.as_fd(), (MapFlags::SHARED, READ))
     }
 
-    /// Maps a file in memory shared, for reading and writing, that nobody can shorten: without slices, for memory
+    /// Maps a file in memory shared, for reading and writing, that no process can shorten: without slices, for memory
     /// that is shared with processes that are not trusted.
     ///
     /// The file is a memfd with the seal `F_SEAL_SHRINK`, or gets it here. Others may write to the bytes at any
@@ -396,16 +377,20 @@ impl MmapOptions {
     /// - [`Error::OutOfRange`]: the map would end past the end of the file.
     /// - As for [`map_raw`](Self::map_raw).
     ///
+    /// On an error the file is not sealed, unless another process shortened it during the call.
+    ///
     /// # References
     ///
     /// - [F_ADD_SEALS](https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html), Linux 3.17
     pub fn map_raw_sealed<F: AsFd>(&self, file: F) -> Result<MmapRaw, Error> {
         let file = file.as_fd();
-        memfd::seal_shrink(file)?;
-        // In this order: from here on it does not get shorter.
         let len = self.len_for(file)?;
         memfd::check_within(file, self.offset, len)?;
-        self.map_request(Some(file), len, MapFlags::SHARED, READ_WRITE)
+        let map = self.map_request(Some(file), len, MapFlags::SHARED, READ_WRITE)?;
+        // Last: the seal is for ever. And looked at again: the file may have become shorter before it.
+        memfd::seal_shrink(file)?;
+        memfd::check_within(file, self.offset, len)?;
+        Ok(map)
     }
 
     /// Maps memory that belongs to no file, all zero, private to this process: a child made by
@@ -414,21 +399,12 @@ impl MmapOptions {
     /// # Errors
     ///
     /// - [`Error::Sys`]: memory is short, or there are no huge pages (`ENOMEM`); the kernel has no
-    ///   huge pages of this size (`EINVAL`), or they were asked for together with guard pages (`EINVAL`).
+    ///   huge pages of this size (`EINVAL`).
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
     /// - [`Error::PageSize`]: a huge page of this size does not fit in the address space.
     #[inline]
     pub fn map_anon(&self) -> Result<MmapMut, Error> {
-        if self.huge.is_some() && self.guarded {
-            return Err(Error::Sys {
-                call: Call::Mmap,
-                errno: Errno::INVAL,
-            });
-        }
         let Some(bits) = self.huge else {
-            if self.guarded {
-                return self.map_guarded_memory();
-            }
             return self.map_memory(MapFlags::PRIVATE, self.page()?);
         };
         let huge = match bits {
@@ -452,9 +428,7 @@ impl MmapOptions {
     #[inline]
     pub fn map_anon_shared(&self) -> Result<MmapRaw, Error> {
         let flags = MapFlags::SHARED.union(self.stack_flag());
-        if self.guarded {
-            return self.map_guarded(flags);
-        }
+        self.refuse_contained()?;
         self.map_request(None, self.len.unwrap_or(0), flags, READ_WRITE)
     }
 }

@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A page size: a power of two, in bytes.
 ///
@@ -124,6 +124,22 @@ impl PageSize {
         match mask {
             0 => None,
             mask => Some(Self { mask }),
+        }
+    }
+
+    /// Returns this size, or the largest that the address is a multiple of.
+    pub(crate) const fn fitting(self, address: usize) -> Self {
+        // Ones below the lowest bit that is set; all of them for 0.
+        let below = address.wrapping_sub(1) & !address;
+        Self {
+            mask: self.mask & below,
+        }
+    }
+
+    #[cold]
+    pub(crate) const fn unusable(self) -> Error {
+        Error::PageSize {
+            value: self.get() as u64,
         }
     }
 
@@ -268,6 +284,14 @@ mod tests {
         assert_eq!(page.ceil_u64(u64::MAX), None);
         assert_eq!(page.page_end(last_page - 1), Some(last_page));
         assert_eq!(page.page_end(last_page), None);
+    }
+
+    #[test]
+    fn a_size_fits_an_address_or_becomes_smaller() {
+        let page = PageSize { mask: 65_535 };
+        assert_eq!(page.fitting(0x7000_0000), page);
+        assert_eq!(page.fitting(0x7000_3000), PageSize::KIB_4);
+        assert_eq!(page.fitting(0x7000_8000).get(), 0x8000);
     }
 
     #[test]

@@ -11,31 +11,29 @@
     reason = "pointer arithmetic inside the own map, unmapping in Drop, Send and Sync"
 )]
 
-mod access;
-mod durable;
-mod extras;
-mod flushing;
+mod advise;
+mod flush;
+mod grow;
 mod lost;
 mod pages;
-mod ranged;
-mod reach;
-mod retry;
+mod prefault;
 
 use core::ffi::c_void;
 use core::fmt;
 use core::hint;
-use core::sync::atomic::AtomicBool;
 
-use crate::error::Call;
-use crate::sys::{self, BorrowedFd, Errno, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
-use crate::{Error, PageSize, Span};
+use crate::error::{Call, Error};
+#[cfg(feature = "fault")]
+use crate::fault::Place;
+use crate::page::PageSize;
+use crate::protection::{Access, Protection};
+use crate::span::Span;
+use crate::sys::{self, BorrowedFd, Errno, MapFlags, MremapFlags};
 
-pub(crate) use self::access::Access;
-use self::extras::Extras;
-use self::flushing::Flushing;
-pub(crate) use self::pages::check_len;
-use self::pages::{fitting, huge_lens, mapped_len, narrow, refused_huge, unmap};
-pub use self::reach::reserve;
+use self::flush::Health;
+pub(crate) use self::grow::{allocate, extend_to};
+pub(crate) use self::pages::{check_len, to_u64};
+use self::pages::{huge_lens, mapped_len, narrow, unmap};
 
 /// The file offset of a map that is of no file. No byte of a file is there: a file has at most
 /// `i64::MAX`.
@@ -50,7 +48,7 @@ pub(crate) struct Request<'fd> {
     pub(crate) offset: u64,
     /// Length in bytes, any.
     pub(crate) len: usize,
-    pub(crate) prot: ProtFlags,
+    pub(crate) access: Access,
     pub(crate) flags: MapFlags,
     /// The unit that the kernel maps in: the page size, or the huge page size.
     pub(crate) page: PageSize,
@@ -63,7 +61,7 @@ pub(crate) struct Request<'fd> {
 /// It gives raw pointers and never a reference. That makes it right for memory that another
 /// process, a device or the kernel may change at any time, and it is why
 /// [`map_raw`](Self::map_raw) is safe: the proof that an access is sound is made where the pointer
-/// is used. It does not keep the file open, unless [`keep_file`](crate::MmapOptions::keep_file) says so.
+/// is used. It does not keep the file open.
 ///
 /// All offsets and lengths are in bytes. A ranged call rounds the start of its range down and the
 /// end up to the page size, and never reaches past the map's own last page.
@@ -106,16 +104,16 @@ pub struct MmapRaw {
     ptr: *mut u8,
     len: usize,
     page: PageSize,
-    // Where in the file the first byte is; `NO_FILE` for anonymous memory.
+    // Where in the file stores go; `NO_FILE` for anonymous memory.
     file_offset: u64,
-    // One word, and not with the next two: nested, they would take more.
-    flushing: Flushing,
-    // The map keeps its file, and ranged advice may have split it into several VMAs.
-    split: AtomicBool,
-    // What the pages allow, as far as the whole map was protected at once; and whether they are private.
+    health: Health,
+    // The most that any page allows.
     access: Access,
-    extras: Extras,
+    #[cfg(feature = "fault")]
+    place: Place,
 }
+
+const _: () = assert!(size_of::<MmapRaw>() <= 40);
 
 // SAFETY: the pages belong to the process, not to a thread, and the fields are plain values.
 unsafe impl Send for MmapRaw {}
@@ -135,15 +133,19 @@ impl MmapRaw {
         let first = request.offset.wrapping_sub(head);
         let head = narrow(head);
         let mapped = mapped_len(page, head, request.len)?;
-        let base = sys::mmap(request.file, mapped, request.prot, request.flags, first)?;
-        let page = if request.supplied {
-            fitting(page, base, mapped, head, request.len)
-        } else {
+        let base = match sys::mmap(request.file, mapped, request.access, request.flags, first) {
+            Ok(base) => base,
+            Err(errno) => return Err(refused(errno, request.offset, request.len)),
+        };
+        if !request.supplied {
             // SAFETY: mmap(2) places a map at a multiple of the page size, and the kernel itself gave
             // this size.
             unsafe { hint::assert_unchecked(page.offset_in_page(base.addr()) == 0) };
-            page
-        };
+        } else if page.offset_in_page(base.addr()) != 0 {
+            // SAFETY: the new map, which nothing uses.
+            unsafe { unmap(base, mapped) };
+            return Err(page.unusable());
+        }
         Ok(Self {
             ptr: base.cast::<u8>().wrapping_add(head),
             len: request.len,
@@ -153,11 +155,14 @@ impl MmapRaw {
             } else {
                 NO_FILE
             },
-            flushing: Flushing::new(),
-            split: AtomicBool::new(false),
-            access: Access::of(request.prot.bits())
-                .private(request.flags.contains(MapFlags::PRIVATE)),
-            extras: Extras::NONE,
+            health: Health::new(),
+            access: if request.flags.contains(MapFlags::PRIVATE) {
+                request.access.with(Access::PRIVATE)
+            } else {
+                request.access
+            },
+            #[cfg(feature = "fault")]
+            place: Place::NONE,
         })
     }
 
@@ -213,31 +218,26 @@ impl MmapRaw {
     /// - [mprotect(2)](https://man7.org/linux/man-pages/man2/mprotect.2.html)
     #[inline]
     pub fn protect(&mut self, protection: Protection) -> Result<(), Error> {
-        let prot = protection.flags();
+        let access = protection.access();
         let (base, mapped) = self.all_pages();
         // SAFETY: all pages of this map, and `&mut self` rules out references: the types that hand them
         // out borrow the value.
-        let mut result = unsafe { sys::mprotect(base, mapped, prot) };
-        if refused_huge(result) {
+        let mut result = unsafe { sys::mprotect(base, mapped, access) };
+        if result == Err(Errno::INVAL) {
             for len in huge_lens(mapped) {
                 // SAFETY: as above; see `huge_lens`.
-                result = unsafe { sys::mprotect(base, len, prot) };
-                if !refused_huge(result) {
+                result = unsafe { sys::mprotect(base, len, access) };
+                if result != Err(Errno::INVAL) {
                     break;
                 }
             }
         }
-        if result.is_ok() {
-            self.set_access(
-                Access::of(prot.bits())
-                    .like(self.access)
-                    .holes(prot.is_empty()),
-            );
-        }
-        result
+        self.ranged(Call::Mprotect, Span::whole(self.len), result)?;
+        self.set_access(access.like(self.access));
+        Ok(())
     }
 
-    /// From now on, in the table of contained maps too.
+    /// In the table of contained maps too.
     fn set_access(&mut self, access: Access) {
         self.access = access;
         #[cfg(feature = "fault")]
@@ -259,32 +259,37 @@ impl MmapRaw {
         offset: usize,
         len: usize,
     ) -> Result<(), Error> {
-        let flags = protection.flags();
+        let access = protection.access();
         let span = Span::new(offset, len, self.len)?;
-        self.mprotect(span, flags)?;
-        if !span.is_empty() {
-            // The most that any page allows: a page that takes the place of a lost one must take the access.
-            let most = self.access.or(Access::of(flags.bits()));
-            self.set_access(if flags.is_empty() {
-                most.holes(true)
-            } else {
-                most
-            });
+        let (start, len) = self.cover(span);
+        if len == 0 {
+            // QEMU's user mode answers ENOMEM to 0 bytes, where Linux says that all is well.
+            return Ok(());
         }
+        // SAFETY: `cover` gives pages of this map, and `&mut self` rules out references.
+        let mut result = unsafe { sys::mprotect(start, len, access) };
+        if let (Err(Errno::INVAL), Some(whole)) = (result, self.page.ceil(len)) {
+            // SAFETY: as above: `start` is at a multiple of the map's page size, so this ends with
+            // one of its pages.
+            result = unsafe { sys::mprotect(start, whole, access) };
+        }
+        self.ranged(Call::Mprotect, span, result)?;
+        // The most that any page allows: a page that takes the place of a lost one must take the access.
+        self.set_access(self.access.with(access));
         Ok(())
     }
 
     /// `mremap` -- changes the length of the map to `new_len` bytes, from the same file offset on.
     ///
     /// It does not change the file. On an error the map is as it was. The map must be one VMA; see
-    /// [`advise_range`](Self::advise_range).
+    /// [`advise_range`](Self::advise_range). A map of huge pages keeps its length: `EINVAL`.
     ///
     /// # Errors
     ///
     /// - [`Error::TooLong`]: `new_len` does not fit in an `isize`, or its pages not in the address
     ///   space.
     /// - [`Error::Sys`]: there is no room at this address and the options do not allow to move
-    ///   (`ENOMEM`), or the map is more than one VMA (`EFAULT`), or has guard pages (`EINVAL`).
+    ///   (`ENOMEM`), or the map is more than one VMA (`EFAULT`), or of huge pages (`EINVAL`).
     /// - [`Error::Lost`]: a contained map lost pages, and has not recovered them.
     ///
     /// # Safety
@@ -299,62 +304,74 @@ impl MmapRaw {
     pub unsafe fn remap(&mut self, new_len: usize, options: RemapOptions) -> Result<(), Error> {
         let head = self.head();
         let new_mapped = mapped_len(self.page, head, new_len)?;
+        #[cfg(feature = "fault")]
+        if self.is_contained() {
+            return self.remap_contained(new_len, new_mapped, options);
+        }
+        self.mremap(new_len, new_mapped, options.flags())
+    }
+
+    fn mremap(
+        &mut self,
+        new_len: usize,
+        new_mapped: usize,
+        flags: MremapFlags,
+    ) -> Result<(), Error> {
         let (base, old_mapped) = self.all_pages();
-        if !self.extras.are_none() {
-            self.before_remap()?;
-        }
         // SAFETY: all pages of this map, and only the result is used from here on.
-        let moved = unsafe { sys::mremap(base, old_mapped, new_mapped, options.flags()) };
-        #[cfg(feature = "fault")]
-        if moved.is_err() {
-            self.tell_place();
-        }
-        let base = moved?;
-        self.ptr = base.cast::<u8>().wrapping_add(head);
+        let moved = unsafe { sys::mremap(base, old_mapped, new_mapped, flags) };
+        let base = self.ranged(Call::Mremap, Span::whole(new_len), moved)?;
+        self.ptr = base.cast::<u8>().wrapping_add(self.head());
         self.len = new_len;
-        self.page = fitting(self.page, base, new_mapped, head, new_len);
-        #[cfg(feature = "fault")]
-        self.tell_place();
+        // A supplied size that is larger than the kernel's may not hold at the new place.
+        self.page = self.page.fitting(base.addr());
         Ok(())
     }
 
-    #[cold]
-    fn before_remap(&self) -> Result<(), Error> {
-        if self.extras.is_guarded() {
-            return Err(Error::Sys {
-                call: Call::Mremap,
-                errno: Errno::INVAL,
-            });
+    /// Adds to the error of a call the range that the caller gave.
+    #[inline]
+    fn ranged<T>(&self, call: Call, span: Span, result: Result<T, Errno>) -> Result<T, Error> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(errno) => Err(Error::of_range(
+                call,
+                errno,
+                to_u64(span.offset()),
+                to_u64(span.len()),
+            )),
         }
-        #[cfg(feature = "fault")]
-        self.hide_place()?;
-        Ok(())
     }
 
     #[inline]
     fn is_private(&self) -> bool {
-        self.access.0 & 8 != 0
+        self.access.allows(Access::PRIVATE)
     }
 
     /// What a view may do.
     #[inline]
     pub(crate) const fn access(&self) -> Access {
-        if self.access.0 & Access::LENT == 0 {
-            self.access
+        if self.access.allows(Access::LENT) {
+            self.access.without(Access::WRITE)
         } else {
-            Access(self.access.0 & !Access::WRITE.0)
+            self.access
         }
     }
 
     /// For the types that hand out slices: as long as one may live, views only read.
     #[inline]
     pub(crate) const fn lend(mut self, lent: bool) -> Self {
-        self.access.0 = if lent {
-            self.access.0 | Access::LENT
+        self.access = if lent {
+            self.access.with(Access::LENT)
         } else {
-            self.access.0 & !Access::LENT
+            self.access.without(Access::LENT)
         };
         self
+    }
+
+    #[doc(hidden)] // For the std crate, where memmap2's names take a bare number for a file.
+    #[must_use]
+    pub const fn with_views_that_read(self) -> Self {
+        self.lend(true)
     }
 
     /// Distance in bytes from the start of the first page to the first byte.
@@ -373,15 +390,48 @@ impl MmapRaw {
     }
 }
 
+impl MmapRaw {
+    /// Where the page of the byte at `offset` begins, and how far the byte is from there. The one way
+    /// from an offset to an address.
+    #[inline]
+    fn locate(&self, offset: usize) -> (*mut c_void, usize) {
+        let byte = self.as_mut_ptr().wrapping_add(offset);
+        let in_page = self.page.offset_in_page(byte.addr());
+        (byte.wrapping_sub(in_page).cast(), in_page)
+    }
+
+    /// Where the pages of a span begin, and the bytes from there to its end; no bytes for none.
+    ///
+    /// The end is not rounded up: the kernel does that, to its own page size, and where a supplied size
+    /// is larger than that the next page may lie past the end of the file.
+    #[inline]
+    fn cover(&self, span: Span) -> (*mut c_void, usize) {
+        let (start, in_page) = self.locate(span.offset());
+        let len = if span.is_empty() {
+            0
+        } else {
+            span.len().wrapping_add(in_page)
+        };
+        (start, len)
+    }
+}
+
+/// Out of line: else the fields of the map that there is not are carried about for it.
+#[cold]
+#[inline(never)]
+fn refused(errno: Errno, offset: u64, len: usize) -> Error {
+    Error::of_range(Call::Mmap, errno, offset, to_u64(len))
+}
+
 impl Drop for MmapRaw {
     #[inline]
     fn drop(&mut self) {
-        let (mut base, mut mapped) = self.all_pages();
-        if !self.extras.are_none() {
-            let guard = self.extras.give_up(self.page);
-            // The guards were mapped with the others: nothing wraps.
-            base = base.wrapping_byte_sub(guard);
-            mapped = mapped.wrapping_add(guard).wrapping_add(guard);
+        let (base, mapped) = self.all_pages();
+        // First: an address of these pages may be another map's as soon as they are unmapped.
+        #[cfg(feature = "fault")]
+        if self.place != Place::NONE {
+            // By value: the address of a map that is passed on costs every map that it is in memory.
+            self.place.give();
         }
         // SAFETY: all pages of this map, and the value ends here. The types that hand out references
         // borrow it, so none is left.
@@ -395,32 +445,6 @@ impl fmt::Debug for MmapRaw {
             .field("ptr", &self.as_ptr())
             .field("len", &self.len())
             .finish()
-    }
-}
-
-/// What may be done with the bytes of a map; see [`MmapRaw::protect`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protection {
-    /// `PROT_NONE`: nothing. For guard pages.
-    None,
-    /// `PROT_READ`.
-    ReadOnly,
-    /// `PROT_READ | PROT_WRITE`.
-    ReadWrite,
-    /// `PROT_READ | PROT_EXEC`.
-    ReadExec,
-}
-
-impl Protection {
-    #[inline]
-    const fn flags(self) -> MprotectFlags {
-        match self {
-            Self::None => MprotectFlags::empty(),
-            Self::ReadOnly => MprotectFlags::READ,
-            Self::ReadWrite => MprotectFlags::READ.union(MprotectFlags::WRITE),
-            Self::ReadExec => MprotectFlags::READ.union(MprotectFlags::EXEC),
-        }
     }
 }
 

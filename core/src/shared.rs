@@ -18,8 +18,10 @@ use core::fmt;
 use core::marker::PhantomData;
 
 pub use self::word::Word;
-use crate::raw::{Access, MmapRaw};
-use crate::{Error, Span};
+use crate::error::Error;
+use crate::protection::Access;
+use crate::raw::MmapRaw;
+use crate::span::Span;
 
 /// A view of a map's bytes that other processes or threads may write at the same time.
 ///

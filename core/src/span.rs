@@ -1,6 +1,7 @@
 //! [`Span`]: a byte range that was checked against a length.
 
-use crate::{Error, PageSize};
+use crate::error::Error;
+use crate::page::PageSize;
 
 /// A range of bytes, `offset..offset + len`, that was checked to lie inside something of a known
 /// length.

@@ -1,11 +1,11 @@
 //! The system calls: the only module that names rustix's calls.
 //!
-//! No policy here. Every function is one call into the kernel (the page size lookup is a few),
-//! passes its arguments on unchanged and turns the error number into an [`Error`].
+//! No policy here. Every function is one call into the kernel (the page size lookup is a few) and passes its
+//! arguments on unchanged. Calls that have a range give the error number, and `raw` adds the range of its caller.
 //!
 //! # Safety
 //!
-//! The `unsafe fn`s change address space. Their callers own the pages that they name: `raw.rs`
+//! The `unsafe fn`s change address space. Their callers own the pages that they name: `raw`
 //! proves it from the invariant of `MmapRaw`. Offsets are multiples of the page size, always:
 //! on 32-bit rustix divides them without a check.
 
@@ -20,11 +20,11 @@ mod device;
 mod file;
 #[cfg(feature = "critical-section")]
 mod lock;
+mod page_size;
 mod touch;
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::mm;
 
@@ -37,27 +37,50 @@ pub(crate) use self::file::*;
 pub(crate) use self::lock::Turn;
 #[cfg(feature = "critical-section-linux")]
 pub(crate) use self::lock::abort;
+pub use self::page_size::page_size;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;
+pub(crate) use rustix::fd::BorrowedFd;
 pub use rustix::fd::OwnedFd;
-pub(crate) use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 pub(crate) use rustix::fs::{FileType, MemfdFlags, SealFlags};
 pub(crate) use rustix::io::Errno;
 pub(crate) use rustix::mm::Advice as AdviceNumber;
-pub(crate) use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
+pub(crate) use rustix::mm::{MapFlags, MremapFlags, MsyncFlags};
+use rustix::mm::{MprotectFlags, ProtFlags};
 
+use crate::advice::{Advice, UncheckedAdvice};
 use crate::error::{Call, Error};
-use crate::{Advice, PageSize, UncheckedAdvice};
+use crate::protection::Access;
 
-/// Names the call in its error. Inline, as are all errors of the hot paths: a caller that only asks
-/// `is_ok` then pays one compare, and not for an error that is built elsewhere and looked at again.
+/// Names a call that has no range in its error. Inline: a caller that only asks `is_ok` then pays one compare, and not
+/// for an error that is built elsewhere and looked at again.
 #[inline]
 fn named<T>(call: Call, result: Result<T, Errno>) -> Result<T, Error> {
     match result {
         Ok(value) => Ok(value),
-        Err(errno) => Err(Error::Sys { call, errno }),
+        Err(errno) => Err(Error::sys(call, errno)),
     }
+}
+
+/// How often a call is made again after a signal interrupted it, before the caller is told: no loop here is endless.
+pub(crate) const PATIENCE: u32 = 1000;
+
+/// Makes a call again while a signal interrupts it.
+#[inline]
+fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..PATIENCE {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::INTR)
+}
+
+#[inline]
+fn prot(access: Access) -> ProtFlags {
+    ProtFlags::from_bits_retain(access.prot().into())
 }
 
 /// mmap(2) of a file, or of anonymous memory where there is none.
@@ -65,72 +88,66 @@ fn named<T>(call: Call, result: Result<T, Errno>) -> Result<T, Error> {
 pub(crate) fn mmap(
     file: Option<BorrowedFd<'_>>,
     len: usize,
-    prot: ProtFlags,
+    access: Access,
     flags: MapFlags,
     offset: u64,
-) -> Result<*mut c_void, Error> {
-    let result = match file {
+) -> Result<*mut c_void, Errno> {
+    match file {
         // SAFETY: with a null hint and no MAP_FIXED the kernel picks a free range, so no mapping
-        // that exists is touched. The result is a new one that nobody else owns.
-        Some(fd) => unsafe { mm::mmap(ptr::null_mut(), len, prot, flags, fd, offset) },
+        // that exists is touched. The result is a new one that nothing else owns.
+        Some(fd) => unsafe { mm::mmap(ptr::null_mut(), len, prot(access), flags, fd, offset) },
         // SAFETY: as above.
-        None => unsafe { mm::mmap_anonymous(ptr::null_mut(), len, prot, flags) },
-    };
-    match result {
-        Ok(base) => Ok(base),
-        Err(errno) => Err(mmap_refused(errno)),
+        None => unsafe { mm::mmap_anonymous(ptr::null_mut(), len, prot(access), flags) },
     }
 }
 
-/// Out of line: else the fields of the map that there is not are carried about for it.
-#[cold]
-#[inline(never)]
-fn mmap_refused(errno: Errno) -> Error {
-    Error::Sys {
-        call: Call::Mmap,
-        errno,
-    }
-}
-
-/// mmap(2) of zeros with `MAP_FIXED`: private memory in the place of pages that are mapped. For a signal
-/// handler: one system call and nothing else.
+/// mmap(2) of a file with `MAP_FIXED`, shared, in the place of pages that are mapped.
 ///
 /// # Safety
 ///
-/// - The caller owns every page of the range, and nobody needs what they hold.
+/// - The caller owns every page of the range, and nothing needs what they hold.
+#[cfg(feature = "fault")]
+pub(crate) unsafe fn map_file_over(
+    start: *mut c_void,
+    len: usize,
+    access: Access,
+    file: BorrowedFd<'_>,
+    offset: u64,
+) -> Result<(), Errno> {
+    let flags = MapFlags::SHARED | MapFlags::FIXED;
+    // SAFETY: the caller's duty, passed on.
+    unsafe { mm::mmap(start, len, prot(access), flags, file, offset) }.map(|_| ())
+}
+
+/// mmap(2) of zeros with `MAP_FIXED`, in the place of pages that are mapped. For a signal handler: one system call
+/// and nothing else. Shared memory, in the place of shared, does not count against `RLIMIT_DATA`.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and nothing needs what they hold.
 #[cfg(feature = "fault")]
 pub(crate) unsafe fn map_zeros_over(
     start: *mut c_void,
     len: usize,
-    prot: ProtFlags,
+    access: Access,
 ) -> Result<(), Errno> {
-    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    let kind = if access.allows(Access::PRIVATE) {
+        MapFlags::PRIVATE
+    } else {
+        MapFlags::SHARED
+    };
+    let flags = kind | MapFlags::FIXED | MapFlags::NORESERVE;
+    // Never executable: zeros are instructions on some architectures.
+    let prot = prot(access.without(Access::EXEC));
     // SAFETY: the caller's duty, passed on.
     unsafe { mm::mmap_anonymous(start, len, prot, flags) }.map(|_| ())
 }
 
-/// mremap(2) with `MREMAP_FIXED`: moves a map to the place of pages that are mapped.
+/// munmap(2).
 ///
 /// # Safety
 ///
-/// - The caller owns every page of both ranges, which have the same length and do not overlap, and nobody
-///   needs what the new place holds.
-#[cfg(feature = "fault")]
-pub(crate) unsafe fn move_over(
-    from: *mut c_void,
-    len: usize,
-    to: *mut c_void,
-) -> Result<(), Error> {
-    // SAFETY: the caller's duty, passed on.
-    let moved = unsafe { mm::mremap_fixed(from, len, len, MremapFlags::MAYMOVE, to) };
-    named(Call::Mremap, moved.map(|_| ()))
-}
-
-/// munmap(2). The errno is the caller's to judge.
-///
-/// # Safety
-///
-/// - The caller owns every page of the range, and nobody uses them afterwards.
+/// - The caller owns every page of the range, and nothing uses them afterwards.
 #[inline]
 pub(crate) unsafe fn munmap(base: *mut c_void, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller's duty, passed on.
@@ -144,13 +161,10 @@ pub(crate) unsafe fn munmap(base: *mut c_void, len: usize) -> Result<(), Errno> 
 /// - The caller owns every page of the range.
 /// - No reference lives that the new protection would break.
 #[inline]
-pub(crate) unsafe fn mprotect(
-    start: *mut c_void,
-    len: usize,
-    prot: MprotectFlags,
-) -> Result<(), Error> {
+pub(crate) unsafe fn mprotect(start: *mut c_void, len: usize, access: Access) -> Result<(), Errno> {
+    let prot = MprotectFlags::from_bits_retain(access.prot().into());
     // SAFETY: the caller's duty, passed on.
-    named(Call::Mprotect, unsafe { mm::mprotect(start, len, prot) })
+    unsafe { mm::mprotect(start, len, prot) }
 }
 
 /// mremap(2) without `MREMAP_FIXED`.
@@ -164,14 +178,35 @@ pub(crate) unsafe fn mremap(
     old_len: usize,
     new_len: usize,
     flags: MremapFlags,
-) -> Result<*mut c_void, Error> {
+) -> Result<*mut c_void, Errno> {
     // SAFETY: the caller's duty, passed on.
-    named(Call::Mremap, unsafe {
-        mm::mremap(base, old_len, new_len, flags)
-    })
+    unsafe { mm::mremap(base, old_len, new_len, flags) }
 }
 
-/// msync(2). The errno is the caller's to judge.
+/// mremap(2) of 0 bytes -- maps the same pages of a shared mapping once more, elsewhere, with another protection.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, which is of a shared mapping.
+pub(crate) unsafe fn map_again(
+    start: *mut c_void,
+    len: usize,
+    access: Access,
+) -> Result<*mut c_void, Errno> {
+    // SAFETY: takes nothing away from the range; the result is a mapping that nothing else owns.
+    let other = unsafe { mm::mremap(start, 0, len, MremapFlags::MAYMOVE)? };
+    // SAFETY: that mapping.
+    match unsafe { mprotect(other, len, access) } {
+        Ok(()) => Ok(other),
+        Err(errno) => {
+            // SAFETY: as above, and it is used no more. The error that is told is the first one.
+            let _ = unsafe { munmap(other, len) };
+            Err(errno)
+        }
+    }
+}
+
+/// msync(2).
 ///
 /// # Safety
 ///
@@ -188,15 +223,29 @@ pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) ->
 /// # Safety
 ///
 /// - The caller owns every page of the range, or `len` is 0.
-/// - The advice does not change bytes that somebody holds a reference to.
+/// - The advice does not change bytes that a reference shows.
 #[inline]
 pub(crate) unsafe fn madvise(
     start: *mut c_void,
     len: usize,
-    advice: mm::Advice,
-) -> Result<(), Error> {
+    advice: AdviceNumber,
+) -> Result<(), Errno> {
     // SAFETY: the caller's duty, passed on.
-    named(Call::Madvise, unsafe { mm::madvise(start, len, advice) })
+    unsafe { mm::madvise(start, len, advice) }
+}
+
+/// madvise(2) that gives the bytes of pages back, locked pages too (`MADV_DONTNEED_LOCKED`, Linux 5.18).
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and nothing uses them afterwards.
+pub(crate) unsafe fn drop_pages(start: *mut c_void, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller's duty, passed on.
+    match unsafe { madvise(start, len, AdviceNumber::LinuxDontNeed) } {
+        // SAFETY: as above.
+        Err(Errno::INVAL) => unsafe { madvise(start, len, AdviceNumber::LinuxDontneedLocked) },
+        result => result,
+    }
 }
 
 /// mlock(2), or mlock2(2) with `MLOCK_ONFAULT`.
@@ -205,15 +254,14 @@ pub(crate) unsafe fn madvise(
 ///
 /// - The caller owns every page of the range.
 #[inline]
-pub(crate) unsafe fn mlock(start: *mut c_void, len: usize, on_fault: bool) -> Result<(), Error> {
-    let result = if on_fault {
+pub(crate) unsafe fn mlock(start: *mut c_void, len: usize, on_fault: bool) -> Result<(), Errno> {
+    if on_fault {
         // SAFETY: locking changes no byte and no protection; the range is the caller's duty.
         unsafe { mm::mlock_with(start, len, mm::MlockFlags::ONFAULT) }
     } else {
         // SAFETY: as above.
         unsafe { mm::mlock(start, len) }
-    };
-    named(Call::Mlock, result)
+    }
 }
 
 /// munlock(2).
@@ -222,75 +270,13 @@ pub(crate) unsafe fn mlock(start: *mut c_void, len: usize, on_fault: bool) -> Re
 ///
 /// - The caller owns every page of the range.
 #[inline]
-pub(crate) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<(), Error> {
+pub(crate) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller's duty, passed on.
-    named(Call::Munlock, unsafe { mm::munlock(start, len) })
-}
-
-/// The page size, as [`PageSize::to_word`] gives it, 0 until it was found.
-static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
-
-/// Gives the kernel's page size. The first call asks the kernel; later ones load one word.
-///
-/// It works without `/proc`, without libc and on every kernel: mprotect(2) of 0 bytes changes
-/// nothing, and refuses an address that is not a multiple of the page size. On a kernel with 4 KiB
-/// pages this is one system call, with 64 KiB pages it is five.
-///
-/// # Errors
-///
-/// - [`Error::Sys`] with [`Call::Mprotect`]: the kernel, or a filter in front of it, gave an answer
-///   that says nothing about the page size. Nothing is guessed: supply the size with
-///   [`MmapOptions::page_size`](crate::MmapOptions::page_size).
-///
-/// # Examples
-///
-/// ```
-/// let page = rawmap_core::page_size()?;
-/// assert!(page.get() >= 4096);
-/// # Ok::<(), rawmap_core::Error>(())
-/// ```
-///
-/// # References
-///
-/// - [mprotect(2)](https://man7.org/linux/man-pages/man2/mprotect.2.html)
-#[inline]
-pub fn page_size() -> Result<PageSize, Error> {
-    // Relaxed: the word depends on no other memory, and every thread finds the same value.
-    match PageSize::from_word(PAGE_SIZE.load(Ordering::Relaxed)) {
-        Some(page) => Ok(page),
-        None => ask_page_size(),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn ask_page_size() -> Result<PageSize, Error> {
-    /// Linux has pages of 4 KiB (arm, riscv, x86) to 1 MiB (hexagon).
-    const BITS: core::ops::RangeInclusive<u8> = 12..=20;
-    let mut refused = Errno::INVAL;
-    for bits in BITS {
-        let page = PageSize::from_bits(bits)?;
-        let address = ptr::without_provenance_mut(page.get());
-        // SAFETY: a length of 0 names no page.
-        match unsafe { mm::mprotect(address, 0, MprotectFlags::empty()) } {
-            // Not a multiple of the page size: the page is larger.
-            Err(Errno::INVAL) => {}
-            // ENOMEM: the address was accepted and nothing is mapped there (QEMU's user mode).
-            Ok(()) | Err(Errno::NOMEM) => {
-                PAGE_SIZE.store(page.to_word(), Ordering::Relaxed);
-                return Ok(page);
-            }
-            Err(errno) => {
-                refused = errno;
-                break;
-            }
-        }
-    }
-    named(Call::Mprotect, Err(refused))
+    unsafe { mm::munlock(start, len) }
 }
 
 /// Tells whether the kernel knows an advice: madvise(2) of 0 bytes checks just that.
-fn knows_advice(advice: mm::Advice) -> bool {
+fn knows_advice(advice: AdviceNumber) -> bool {
     // SAFETY: a length of 0 names no page.
     unsafe { madvise(ptr::null_mut(), 0, advice) }.is_ok()
 }
@@ -306,8 +292,8 @@ impl Advice {
     }
 
     #[inline]
-    pub(crate) const fn number(self) -> mm::Advice {
-        use mm::Advice as Kernel;
+    pub(crate) const fn number(self) -> AdviceNumber {
+        use AdviceNumber as Kernel;
         match self {
             Self::Normal => Kernel::Normal,
             Self::Random => Kernel::Random,
@@ -336,12 +322,11 @@ impl UncheckedAdvice {
     }
 
     #[inline]
-    pub(crate) const fn number(self) -> mm::Advice {
+    pub(crate) const fn number(self) -> AdviceNumber {
         match self {
-            Self::DontNeed => mm::Advice::LinuxDontNeed,
-            Self::Free => mm::Advice::LinuxFree,
-
-            Self::Remove => mm::Advice::LinuxRemove,
+            Self::DontNeed => AdviceNumber::LinuxDontNeed,
+            Self::Free => AdviceNumber::LinuxFree,
+            Self::Remove => AdviceNumber::LinuxRemove,
         }
     }
 }

@@ -11,8 +11,12 @@ use core::ops::Deref;
 
 #[cfg(feature = "critical-section")]
 pub use self::shared::SharedTracked;
+use crate::dirty::DirtyRanges;
+use crate::error::Error;
+use crate::map::MmapMut;
+use crate::raw::MmapRaw;
+use crate::span::Span;
 use crate::sys::{AsFd, Errno};
-use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
 
 /// What a commit did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,19 +60,16 @@ pub struct Commit {
 pub struct Tracked<const N: usize> {
     map: MmapMut,
     dirty: DirtyRanges<N>,
-    /// The flush that failed was of these ranges. If not, it was of bytes that are not known here.
-    failed_here: bool,
 }
 
 impl<const N: usize> Tracked<N> {
     /// Takes a map of which nothing is pending.
     #[must_use]
     #[inline]
-    pub const fn new(map: MmapMut) -> Self {
+    pub fn new(map: impl Into<MmapMut>) -> Self {
         Self {
-            map,
+            map: map.into(),
             dirty: DirtyRanges::new(),
-            failed_here: false,
         }
     }
 
@@ -101,10 +102,9 @@ impl<const N: usize> Tracked<N> {
     /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that
     /// holds them.
     ///
-    /// When this returns `Ok`, they survive a power cut; those of a private map are stored nowhere. Nothing pending is `Ok` without a system call. Dirty
-    /// pages between the ranges, of whoever made them dirty, are written too; with much of that see
-    /// [`commit_with`](Self::commit_with). A map that keeps its file and is split into several VMAs uses
-    /// fdatasync(2).
+    /// When this returns `Ok`, they survive a power cut; those of a private map are stored nowhere. If nothing is
+    /// pending, it is `Ok` without a system call. Other dirty pages between the ranges are written too; with much of that see
+    /// [`commit_with`](Self::commit_with).
     ///
     /// # Errors
     ///
@@ -131,46 +131,35 @@ impl<const N: usize> Tracked<N> {
     /// - As for [`commit`](Self::commit). The ranges of all groups then stay pending.
     #[inline]
     pub fn commit_with(&mut self, gap: usize) -> Result<Commit, Error> {
-        self.map.as_raw().check_not_failed()?;
-        if self.dirty.is_empty() {
-            return Ok(Commit::default());
-        }
-        let result = commit(self.map.as_raw(), &self.dirty, gap);
-        if result.is_ok() {
-            self.dirty.clear();
-        } else {
-            self.failed_here = true;
-        }
-        result
+        self.map.as_raw().check_sound(Span::whole(0))?;
+        let done = commit(self.map.as_raw(), &self.dirty, gap)?;
+        self.dirty.clear();
+        Ok(done)
     }
 
-    /// Commits once more after a commit failed.
+    /// Commits once more after a commit failed, and stores all of the map that is in memory.
     ///
     /// After a failed write-back the kernel marks the pages clean: asked again, it says `Ok` without
-    /// having stored them. This makes every page of the pending ranges dirty again, by an atomic
-    /// read-modify-write that changes nothing, and then commits.
+    /// having stored them. It does not tell which they were. So this is [`MmapRaw::retry_flush`]: bytes that were
+    /// found in the map, or were written by other means, are stored with the pending ones.
     ///
     /// Do not wait long: a page that the kernel takes for clean can be dropped when memory is short. If
-    /// such a page is missing, this says so. It cannot know of pages between ranges that were joined for
-    /// want of a place in the table, of pages that were read again meanwhile, and of any if the process may
+    /// such a page of the pending ranges is missing, this says so. It cannot know of pages between ranges that were joined
+    /// for want of a place in the table, of pages that were read again meanwhile, and of any if the process may
     /// no longer write the file (it has given up root, say): the kernel does not tell it then.
-    ///
-    /// Where the flush that failed was not one of these commits, all of the map is stored.
     ///
     /// # Errors
     ///
-    /// - [`Error::Lost`]: a page of the pending ranges was dropped. Write its bytes again, then retry.
-    /// - [`Error::Unreachable`]: a page cannot be made dirty: the file system has become read-only, say.
+    /// - [`Error::Lost`]: a page of the pending ranges was dropped: write its bytes again, then retry. Or a contained map
+    ///   lost pages: [`recover`](Self::recover) them first.
+    /// - [`Error::Unwritable`], [`Error::Unreachable`]: a page cannot be made dirty: the file system has become read-only,
+    ///   say.
     /// - [`Error::Sys`]: the write-back failed again.
     ///
     /// In each case all ranges stay pending.
     pub fn retry(&mut self) -> Result<Commit, Error> {
-        let map = self.map.as_raw();
-        let span = retry_span(map, &self.dirty, self.failed_here);
-        map.collect_old_errors(span);
-        let done = retry(map, &self.dirty, span)?;
+        let done = retry(self.map.as_raw(), &self.dirty)?;
         self.dirty.clear();
-        self.failed_here = false;
         Ok(done)
     }
 
@@ -226,6 +215,28 @@ impl<const N: usize> Tracked<N> {
         self.map.grow(file, new_len)
     }
 
+    /// Brings a range into memory for writing, and finds out whether there is room; see [`MmapRaw::prefault_write`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::prefault_write`].
+    pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.map.as_raw().prefault_write(offset, len)
+    }
+
+    /// Returns the offset of the first byte that a contained map lost; see [`MmapRaw::lost`].
+    #[cfg(feature = "fault")]
+    #[must_use]
+    pub fn lost(&self) -> Option<usize> {
+        self.map.as_raw().lost()
+    }
+
+    /// Returns what [`lost`](Self::lost) does, and forgets it; see [`MmapRaw::acknowledge_lost`].
+    #[cfg(feature = "fault")]
+    pub fn acknowledge_lost(&self) -> Option<usize> {
+        self.map.as_raw().acknowledge_lost()
+    }
+
     /// Acknowledges a loss of a contained map, and makes all of it the file's again; see [`MmapRaw::recover`]. What is
     /// pending stays pending: write the bytes that were lost again.
     ///
@@ -265,18 +276,12 @@ fn commit<const N: usize>(
     ranges: &DirtyRanges<N>,
     gap: usize,
 ) -> Result<Commit, Error> {
-    let mut done = Commit {
-        ranges: ranges.len(),
-        pages: pages(map, ranges),
-        calls: 0,
-    };
+    let mut done = Commit::default();
     if ranges.is_empty() {
         return Ok(done);
     }
-    if let Some(result) = map.flush_file() {
-        done.calls = 1;
-        return result.map(|()| done);
-    }
+    done.ranges = ranges.len();
+    done.pages = pages(map, ranges);
     // Between the groups are whole pages: none is written twice.
     let (page, head) = (map.page_size(), map.head());
     let apart = |left: Span, right: Span| {
@@ -294,25 +299,13 @@ fn commit<const N: usize>(
     Ok(done)
 }
 
-/// What a retry is to store: the ranges' hull; or all of the map, if the flush that failed was not of them.
-fn retry_span<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>, failed_here: bool) -> Span {
-    match ranges.hull() {
-        Some(hull) if failed_here || map.failed().is_none() => hull,
-        None if map.failed().is_none() => Span::whole(0),
-        _ => Span::whole(map.len()),
-    }
-}
-
-/// The second half of a retry: makes pages dirty, flushes them, and forgets that a flush failed.
-fn retry<const N: usize>(
-    map: &MmapRaw,
-    ranges: &DirtyRanges<N>,
-    span: Span,
-) -> Result<Commit, Error> {
-    if span.is_empty() {
+/// Stores all of the map that is in memory; nothing, where nothing is pending and no flush failed.
+fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commit, Error> {
+    let pending = ranges.hull();
+    if pending.is_none() && map.failed().is_none() {
         return Ok(Commit::default());
     }
-    map.retry_with(span, || {
+    map.retry(pending.unwrap_or(Span::whole(0)), || {
         // Before any is touched: that may read others in again.
         for range in ranges.iter() {
             // What lies between the ends of ranges that were joined may never have been touched.
@@ -323,10 +316,7 @@ fn retry<const N: usize>(
                 map.find_lost(range)?;
             }
         }
-        if span == Span::whole(map.len()) {
-            return map.dirty_again(span);
-        }
-        ranges.iter().try_for_each(|range| map.dirty_again(range))
+        Ok(())
     })?;
     Ok(Commit {
         ranges: ranges.len(),

@@ -10,40 +10,61 @@
     reason = "borrows a bare descriptor, which memmap2's interface takes"
 )]
 
+use std::any::TypeId;
 use std::fmt;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use rawmap_core::Errno;
 
-/// A descriptor on its way into a constructor. Made by [`MmapAsRawDesc`].
-pub struct MmapRawDescriptor(RawFd);
+/// Hands a descriptor to a constructor. Made by [`MmapAsRawDesc`].
+pub struct MmapRawDescriptor {
+    file: RawFd,
+    // Whether the caller had the file, and not only a number: the type says so.
+    is_owned: bool,
+}
 
 impl MmapRawDescriptor {
+    /// Tells whether safe code may store through a map of this file. A bare number may be a file of another module's, and
+    /// so may what a type of the caller's gives as its descriptor.
+    #[inline]
+    pub(crate) const fn is_owned(&self) -> bool {
+        self.is_owned
+    }
+
     /// # Errors
     ///
     /// - `EBADF`: the number is negative. The kernel gives other meanings to some of those, and -1
     ///   is not a value of `BorrowedFd`.
     #[inline]
     pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
-        if self.0 < 0 {
+        if self.file < 0 {
             return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
         }
-        // SAFETY: not -1. That it stays open is up to whoever made the number into a descriptor. If it
+        // SAFETY: not -1. That it stays open is up to the caller. If it
         // does not, a call gets EBADF or another file; the borrow ends with the constructor, and the one
         // constructor whose soundness rests on which file it is (`map_if_safe`) takes a duplicate.
-        Ok(unsafe { BorrowedFd::borrow_raw(self.0) })
+        Ok(unsafe { BorrowedFd::borrow_raw(self.file) })
     }
 }
 
 impl fmt::Debug for MmapRawDescriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MmapRawDescriptor").field(&self.0).finish()
+        f.debug_tuple("MmapRawDescriptor")
+            .field(&self.file)
+            .finish()
     }
 }
 
-/// What a map can be made of: a reference to anything with a descriptor, such as `&File`, or a
+/// Names what a map can be made of: a reference to anything with a descriptor, such as `&File`, or a
 /// bare `RawFd`.
+///
+/// memmap2 takes any type that gives a number. That proves nothing about the file, so a [`Shared`](crate::Shared) view of
+/// such a map only reads, unless the type is `File`, `OwnedFd`, `BorrowedFd` or a reference, `Arc`, `Box` or `Rc`
+/// of one. Others are passed as `&x.as_fd()`.
 pub trait MmapAsRawDesc {
     /// Gives the descriptor.
     fn as_raw_desc(&self) -> MmapRawDescriptor;
@@ -52,13 +73,38 @@ pub trait MmapAsRawDesc {
 impl MmapAsRawDesc for RawFd {
     #[inline]
     fn as_raw_desc(&self) -> MmapRawDescriptor {
-        MmapRawDescriptor(*self)
+        MmapRawDescriptor {
+            file: *self,
+            is_owned: false,
+        }
     }
 }
 
 impl<T: AsRawFd> MmapAsRawDesc for &T {
     #[inline]
     fn as_raw_desc(&self) -> MmapRawDescriptor {
-        MmapRawDescriptor(self.as_raw_fd())
+        MmapRawDescriptor {
+            file: self.as_raw_fd(),
+            is_owned: is_file::<T>(),
+        }
     }
+}
+
+/// Tells whether the type is one of std's that own a file, or borrow one.
+#[inline]
+fn is_file<T>() -> bool {
+    let given = typeid::of::<T>();
+    let is = |types: [TypeId; 5]| types.contains(&given);
+    is(types::<File>()) || is(types::<OwnedFd>()) || is(types::<BorrowedFd<'static>>())
+}
+
+#[inline]
+fn types<T: 'static>() -> [TypeId; 5] {
+    [
+        TypeId::of::<T>(),
+        TypeId::of::<&'static T>(),
+        TypeId::of::<Arc<T>>(),
+        TypeId::of::<Box<T>>(),
+        TypeId::of::<Rc<T>>(),
+    ]
 }

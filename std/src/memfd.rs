@@ -5,11 +5,9 @@ use std::fs::File;
 use std::io;
 
 use rawmap_core::memfd as core;
-pub use rawmap_core::memfd::Seals;
+pub use rawmap_core::memfd::{Seals, add_seals, check_immutable, is_immutable, seals};
 
-use crate::MmapAsRawDesc;
-
-/// How to make a file in memory. See [`rawmap_core::memfd::MemfdOptions`].
+/// Says how to make a file in memory. See [`rawmap_core::memfd::MemfdOptions`].
 ///
 /// # Examples
 ///
@@ -19,7 +17,7 @@ use crate::MmapAsRawDesc;
 ///
 /// let file = MemfdOptions::new().create("mailbox")?;
 /// file.set_len(65_536)?;
-/// // From here on nobody can take pages away, whoever gets the file.
+/// // From here on no process can take pages away.
 /// let map = MmapOptions::new().map_raw_sealed(&file)?;
 /// map.shared().write(100, b"hello")?;
 /// assert!(file.set_len(0).is_err());
@@ -54,23 +52,4 @@ impl MemfdOptions {
         let name = CString::new(name)?;
         Ok(self.0.create(&name)?.into())
     }
-}
-
-/// Gives the seals of a file in memory. See [`rawmap_core::memfd::seals`].
-///
-/// # Errors
-///
-/// - What the kernel refuses: the file cannot have seals (`EINVAL`).
-pub fn seals<T: MmapAsRawDesc>(file: T) -> io::Result<Seals> {
-    Ok(core::seals(file.as_raw_desc().borrow()?)?)
-}
-
-/// Adds seals to a file in memory. They are never taken away again. See [`rawmap_core::memfd::add_seals`].
-///
-/// # Errors
-///
-/// - What the kernel refuses: the file cannot have seals, or no more (`EINVAL`, `EPERM`), or it is mapped for
-///   writing (`EBUSY`).
-pub fn add_seals<T: MmapAsRawDesc>(file: T, seals: Seals) -> io::Result<()> {
-    Ok(core::add_seals(file.as_raw_desc().borrow()?, seals)?)
 }

@@ -4,9 +4,10 @@ use std::error;
 use std::fmt;
 use std::io;
 
-use rawmap_core::{self as core, Error, PageSize, memfd};
+use rawmap_core::{self as core, AsFd, Error, PageSize, memfd};
 
-use crate::{Mmap, MmapAsRawDesc, MmapMut, MmapRaw};
+use crate::desc::{MmapAsRawDesc, MmapRawDescriptor};
+use crate::map::{Mmap, MmapMut, MmapRaw};
 
 /// How to map: offset, length and flags. Make one, set what differs from the default, call a
 /// `map*` function; it can be used again.
@@ -26,6 +27,7 @@ use crate::{Mmap, MmapAsRawDesc, MmapMut, MmapRaw};
 #[derive(Clone, Default)]
 pub struct MmapOptions {
     core: core::MmapOptions,
+    keep_file: bool,
     no_probe_handle: bool,
 }
 
@@ -36,6 +38,7 @@ impl MmapOptions {
     pub const fn new() -> Self {
         Self {
             core: core::MmapOptions::new(),
+            keep_file: false,
             no_probe_handle: false,
         }
     }
@@ -77,14 +80,6 @@ impl MmapOptions {
         self
     }
 
-    /// Puts a page that cannot be accessed before an anonymous map, and one behind it. See
-    /// [`rawmap_core::MmapOptions::guarded`].
-    #[inline]
-    pub fn guarded(&mut self) -> &mut Self {
-        self.core.guarded();
-        self
-    }
-
     /// `MAP_HUGETLB`, for private anonymous maps: use huge pages from the pool that was set aside.
     ///
     /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` or 0 is the
@@ -117,12 +112,13 @@ impl MmapOptions {
     /// Keeps a duplicate of the file's descriptor in the map, so that `flush_async` really starts
     /// write-back.
     ///
-    /// It is a choice, because closing *any* descriptor of a file drops all fcntl(2) record locks that the
-    /// process holds on it, and with this option dropping the map does that. See
-    /// [`rawmap_core::MmapOptions::keep_file`].
+    /// It is a choice, because POSIX has it that closing *any* descriptor of a file drops all
+    /// fcntl(2) record locks that the process holds on it: with this option, dropping the map does.
+    /// flock(2) and open file description locks stay. For [`map_mut`](Self::map_mut), [`map_raw`](Self::map_raw),
+    /// [`map_raw_read_only`](Self::map_raw_read_only) and [`map_raw_sealed`](Self::map_raw_sealed); others refuse it.
     #[inline]
     pub fn keep_file(&mut self) -> &mut Self {
-        self.core.keep_file();
+        self.keep_file = true;
         self
     }
 
@@ -156,9 +152,36 @@ impl MmapOptions {
     fn ready(&self) -> io::Result<&core::MmapOptions> {
         #[cfg(feature = "fault")]
         if self.core.is_contained() {
-            crate::sigbus::install()?;
+            crate::fault::install()?;
         }
         Ok(&self.core)
+    }
+
+    /// Like `ready`, for a map that has no use for its file.
+    #[allow(clippy::inline_always, reason = "as for `ready`")]
+    #[inline(always)]
+    fn ready_without_file(&self) -> io::Result<&core::MmapOptions> {
+        if self.keep_file {
+            let option = "keep_file";
+            return Err(Error::Option { option }.into());
+        }
+        self.ready()
+    }
+
+    /// Last: if anything else fails, no descriptor is closed, and with it no lock dropped.
+    #[allow(clippy::inline_always, reason = "as for `ready`")]
+    #[inline(always)]
+    fn raw(&self, map: core::MmapRaw, file: &MmapRawDescriptor) -> io::Result<MmapRaw> {
+        let map = if file.is_owned() {
+            map
+        } else {
+            map.with_views_that_read()
+        };
+        let map = MmapRaw::from(map);
+        if self.keep_file {
+            return Ok(map.keep(file.borrow()?.try_clone_to_owned()?));
+        }
+        Ok(map)
     }
 
     /// Does nothing on Linux; in memmap2 it saves a step on Windows.
@@ -201,7 +224,10 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.ready()?.map(file.as_raw_desc().borrow()?)? };
+        let map = unsafe {
+            self.ready_without_file()?
+                .map(file.as_raw_desc().borrow()?)?
+        };
         Ok(map.into())
     }
 
@@ -218,7 +244,10 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_exec<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.ready()?.map_exec(file.as_raw_desc().borrow()?)? };
+        let map = unsafe {
+            self.ready_without_file()?
+                .map_exec(file.as_raw_desc().borrow()?)?
+        };
         Ok(map.into())
     }
 
@@ -235,9 +264,13 @@ impl MmapOptions {
     #[inline]
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_mut<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
+        let desc = file.as_raw_desc();
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.ready()?.map_mut(file.as_raw_desc().borrow()?)? };
-        Ok(map.into())
+        let map = MmapMut::from(unsafe { self.ready()?.map_mut(desc.borrow()?)? });
+        if self.keep_file {
+            return Ok(map.keep(desc.borrow()?.try_clone_to_owned()?));
+        }
+        Ok(map)
     }
 
     /// Maps a private copy of a file, for reading and writing: stores stay in this process and
@@ -254,7 +287,10 @@ impl MmapOptions {
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_copy<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
         // SAFETY: the caller's duty, passed on.
-        let map = unsafe { self.ready()?.map_copy(file.as_raw_desc().borrow()?)? };
+        let map = unsafe {
+            self.ready_without_file()?
+                .map_copy(file.as_raw_desc().borrow()?)?
+        };
         Ok(map.into())
     }
 
@@ -273,7 +309,7 @@ impl MmapOptions {
     pub unsafe fn map_copy_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
         // SAFETY: the caller's duty, passed on.
         let map = unsafe {
-            self.ready()?
+            self.ready_without_file()?
                 .map_copy_read_only(file.as_raw_desc().borrow()?)?
         };
         Ok(map.into())
@@ -317,7 +353,7 @@ impl MmapOptions {
         // A bare number may mean another file when it is used again. A descriptor of our own does not.
         // Closing it drops this process's POSIX locks on the file; a file that cannot change needs none.
         let own = file.try_clone_to_owned().map_err(failed)?;
-        match self.ready().map_err(failed)?.map_if_safe(&own) {
+        match self.ready_without_file().map_err(failed)?.map_if_safe(&own) {
             Ok(map) => Ok(map.into()),
             Err(error) => Err(MapIfSafeError::new(error)),
         }
@@ -331,8 +367,8 @@ impl MmapOptions {
     /// As for [`map_mut`](Self::map_mut).
     #[inline(always)]
     pub fn map_raw<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
-        let map = self.ready()?.map_raw(file.as_raw_desc().borrow()?)?;
-        Ok(map.into())
+        let desc = file.as_raw_desc();
+        self.raw(self.ready()?.map_raw(desc.borrow()?)?, &desc)
     }
 
     /// Maps a file shared, for reading, without slices. A write through its pointer raises SIGSEGV.
@@ -342,13 +378,11 @@ impl MmapOptions {
     /// As for [`map`](Self::map).
     #[inline(always)]
     pub fn map_raw_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
-        let map = self
-            .ready()?
-            .map_raw_read_only(file.as_raw_desc().borrow()?)?;
-        Ok(map.into())
+        let desc = file.as_raw_desc();
+        self.raw(self.ready()?.map_raw_read_only(desc.borrow()?)?, &desc)
     }
 
-    /// Maps a file in memory shared, for reading and writing, that nobody can shorten: the seal `F_SEAL_SHRINK` is there
+    /// Maps a file in memory shared, for reading and writing, that no process can shorten: the seal `F_SEAL_SHRINK` is there
     /// or is added. See [`rawmap_core::MmapOptions::map_raw_sealed`].
     ///
     /// # Errors
@@ -356,9 +390,10 @@ impl MmapOptions {
     /// - `InvalidInput`, with [`rawmap_core::Error::Mutable`] or [`rawmap_core::Error::OutOfRange`] inside: the seal cannot
     ///   be added, or the map would end past the end of the file.
     /// - As for [`map_raw`](Self::map_raw).
-    pub fn map_raw_sealed<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
-        let map = self.ready()?.map_raw_sealed(file.as_raw_desc().borrow()?)?;
-        Ok(map.into())
+    pub fn map_raw_sealed<F: AsFd>(&self, file: F) -> io::Result<MmapRaw> {
+        let file = file.as_fd();
+        let map = self.ready()?.map_raw_sealed(file)?;
+        self.raw(map, &(&file).as_raw_desc())
     }
 
     /// Maps memory that belongs to no file, all zero, private to this process.
@@ -380,7 +415,7 @@ impl MmapOptions {
     /// ```
     #[inline]
     pub fn map_anon(&self) -> io::Result<MmapMut> {
-        let map = self.ready()?.map_anon()?;
+        let map = self.ready_without_file()?.map_anon()?;
         Ok(map.into())
     }
 
@@ -392,7 +427,7 @@ impl MmapOptions {
     /// As for [`map_anon`](Self::map_anon).
     #[inline]
     pub fn map_anon_shared(&self) -> io::Result<MmapRaw> {
-        let map = self.ready()?.map_anon_shared()?;
+        let map = self.ready_without_file()?.map_anon_shared()?;
         Ok(map.into())
     }
 }
@@ -401,23 +436,9 @@ impl fmt::Debug for MmapOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core
             .debug_fields(&mut f.debug_struct("MmapOptions"))
+            .field("keep_file", &self.keep_file)
             .field("no_probe_handle", &self.no_probe_handle)
             .finish()
-    }
-}
-
-impl From<core::MmapOptions> for MmapOptions {
-    fn from(core: core::MmapOptions) -> Self {
-        Self {
-            core,
-            no_probe_handle: false,
-        }
-    }
-}
-
-impl From<MmapOptions> for core::MmapOptions {
-    fn from(options: MmapOptions) -> Self {
-        options.core
     }
 }
 

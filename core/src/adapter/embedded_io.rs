@@ -1,60 +1,9 @@
-//! The traits of embedded-io for [`Cursor`], and its error kinds for [`Error`].
+//! The traits of embedded-io for [`Cursor`].
 
-use embedded_io::{
-    BufRead, ErrorKind, ErrorType, Read, ReadReady, Seek, SeekFrom, Write, WriteReady,
-};
+use embedded_io::{BufRead, ErrorType, Read, ReadReady, Seek, SeekFrom, Write, WriteReady};
 
 use crate::adapter::{Backing, Cursor};
-use crate::error::{Errno, Error};
-
-/// As the conversion to `std::io::Error` has them, as far as there is such a kind here.
-impl embedded_io::Error for Error {
-    fn kind(&self) -> ErrorKind {
-        match *self {
-            Self::AtEnd { .. } => ErrorKind::WriteZero,
-            Self::Protected => ErrorKind::PermissionDenied,
-            Self::PastEnd { .. } | Self::TooLong { .. } => ErrorKind::InvalidData,
-            Self::OutOfRange { .. }
-            | Self::NoLength
-            | Self::NoFile
-            | Self::Unaligned { .. }
-            | Self::NotInUnits { .. }
-            | Self::Seek { .. }
-            | Self::PageSize { .. }
-            | Self::Mutable(_) => ErrorKind::InvalidInput,
-            #[cfg(feature = "device")]
-            Self::Device(problem) => of_problem(problem),
-            Self::Sys { errno, .. } | Self::NoSpace { errno, .. } => match errno {
-                Errno::NOENT => ErrorKind::NotFound,
-                Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
-                Errno::NOMEM => ErrorKind::OutOfMemory,
-                Errno::INTR => ErrorKind::Interrupted,
-                Errno::INVAL => ErrorKind::InvalidInput,
-                Errno::NOSYS | Errno::OPNOTSUPP => ErrorKind::Unsupported,
-                _ => ErrorKind::Other,
-            },
-            _ => ErrorKind::Other,
-        }
-    }
-}
-
-#[cfg(feature = "device")]
-const fn of_problem(problem: crate::device::Problem) -> ErrorKind {
-    use crate::device::Problem;
-    match problem {
-        Problem::Physical {
-            errno: Errno::PERM, ..
-        } => ErrorKind::PermissionDenied,
-        Problem::Physical { .. } | Problem::Address => ErrorKind::InvalidInput,
-        Problem::PortBar { .. } | Problem::Unmappable { .. } => ErrorKind::Unsupported,
-        Problem::NoBar { .. } | Problem::NoMap { .. } | Problem::NotFound | Problem::NoSysfs => {
-            ErrorKind::NotFound
-        }
-        Problem::SameName { .. } => ErrorKind::AlreadyExists,
-        Problem::Text { .. } => ErrorKind::InvalidData,
-        _ => ErrorKind::Other,
-    }
-}
+use crate::error::Error;
 
 impl<M> ErrorType for Cursor<M> {
     type Error = Error;

@@ -95,6 +95,7 @@ fn window(address: u64, len: usize, writable: bool) -> Result<Window, Error> {
         Error::Sys {
             call: Call::Mmap,
             errno: errno @ (Errno::PERM | Errno::INVAL),
+            ..
         } => refused(errno),
         other => other,
     })

@@ -53,9 +53,10 @@ pub use self::register::Register;
 use crate::error::Error;
 pub use crate::error::device::Problem;
 use crate::options::MmapOptions;
-use crate::raw::{Access, MmapRaw};
+use crate::protection::Access;
+use crate::raw::MmapRaw;
 use crate::span::Span;
-use crate::sys::{AsFd, MapFlags, OwnedFd, ProtFlags};
+use crate::sys::{AsFd, MapFlags, OwnedFd};
 
 /// A range of device registers, mapped. It is unmapped when it is dropped.
 ///
@@ -85,11 +86,14 @@ pub struct Window {
 impl Window {
     /// Maps `len` bytes from `offset` on, which is where the registers begin in the file.
     fn new(file: &OwnedFd, offset: u64, len: usize, writable: bool) -> Result<Self, Error> {
-        let mut prot = ProtFlags::READ;
-        prot.set(ProtFlags::WRITE, writable);
+        let access = if writable {
+            Access::READ_WRITE
+        } else {
+            Access::READ
+        };
         let mut options = MmapOptions::new();
         let options = options.offset(offset);
-        let map = options.map_request(Some(file.as_fd()), len, MapFlags::SHARED, prot)?;
+        let map = options.map_request(Some(file.as_fd()), len, MapFlags::SHARED, access)?;
         Ok(Self { map })
     }
 

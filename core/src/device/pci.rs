@@ -293,6 +293,7 @@ impl Function {
             Error::Sys {
                 call: Call::Mmap,
                 errno: Errno::INVAL,
+                ..
             } => Error::Device(Problem::Unmappable { bar }),
             other => other,
         })

@@ -23,7 +23,7 @@ pub(super) struct Failed(pub(super) Call, pub(super) Errno);
 
 impl From<Failed> for Error {
     fn from(Failed(call, errno): Failed) -> Self {
-        Self::Sys { call, errno }
+        Self::sys(call, errno)
     }
 }
 

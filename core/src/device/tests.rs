@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::tests::Expect;
 use crate::error::{Call, Errno};
-use crate::raw::Protection;
+use crate::protection::Protection;
 
 fn window(len: usize) -> Window {
     let map = MmapOptions::new().len(len).map_anon_shared().unwrap();
@@ -101,7 +101,7 @@ fn a_block_of_registers_is_inside_and_aligned() {
 fn a_device_that_is_not_there_is_an_error() {
     let (call, errno) = (Call::Open, Errno::NOENT);
     let open = uio::Uio::open(u32::MAX).map(drop);
-    assert_eq!(open, Err(Error::Sys { call, errno }));
+    assert_eq!(open, Err(Error::sys(call, errno)));
     let absent = |result: Result<(), Error>| {
         // A machine may have none of its kind at all.
         let (found, sysfs) = (Problem::NotFound, Problem::NoSysfs);
@@ -133,7 +133,7 @@ fn problems_say_what_is_wrong() {
         ),
         (
             physical(Errno::INVAL),
-            "no 4 bytes of physical memory at 0x9000000 can be mapped: os error 22",
+            "no 4 bytes of physical memory at 0x9000000 can be mapped: EINVAL (22)",
         ),
         (
             Problem::SameName { first, second },

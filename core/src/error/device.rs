@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use crate::error::Errno;
+use super::Errno;
+use super::name::Name;
 
 /// Why a device gives no window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +83,8 @@ impl fmt::Display for Problem {
                 errno,
             } => write!(
                 f,
-                "no {len} bytes of physical memory at {address:#x} can be mapped: os error {}",
-                errno.raw_os_error()
+                "no {len} bytes of physical memory at {address:#x} can be mapped: {}",
+                Name(errno)
             ),
             Self::PortBar { bar } => {
                 write!(f, "BAR {bar} is of I/O ports, which cannot be mapped")
@@ -108,26 +109,6 @@ impl fmt::Display for Problem {
             Self::Address => {
                 f.write_str("a PCI address is DOMAIN:BUS:DEVICE.FUNCTION, such as 0000:00:02.0")
             }
-        }
-    }
-}
-
-#[cfg(feature = "std")]
-impl Problem {
-    pub(crate) fn kind(self) -> std::io::ErrorKind {
-        use std::io::ErrorKind;
-        match self {
-            Self::Physical {
-                errno: Errno::PERM, ..
-            } => ErrorKind::PermissionDenied,
-            Self::Physical { .. } | Self::Address => ErrorKind::InvalidInput,
-            Self::PortBar { .. } | Self::Unmappable { .. } => ErrorKind::Unsupported,
-            Self::NoBar { .. } | Self::NoMap { .. } | Self::NotFound | Self::NoSysfs => {
-                ErrorKind::NotFound
-            }
-            Self::SameName { .. } => ErrorKind::AlreadyExists,
-            Self::Text { .. } => ErrorKind::InvalidData,
-            Self::Disabled => ErrorKind::Other,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! [`Table`]: which pages are contained, readable at any moment, from a signal handler too.
 //!
 //! Writers come one at a time, in a critical section. A reader takes no lock and never waits: a place that is
-//! being written, or was written while it was read, holds nothing that the reader may touch, because whoever
-//! accesses a map keeps it from being moved or unmapped. `tests/loom` runs this file under loom.
+//! being written, or was written while it was read, holds nothing that the reader may touch, because an
+//! access of a map keeps it from being moved or unmapped. `tests/loom` runs this file under loom.
 
 use critical_section::CriticalSection;
 
@@ -79,12 +79,23 @@ impl Slot {
             .store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// The pages from `from` to before `to` are about to be replaced. Gives how often that was said before.
+    /// The pages from `from` to before `to` are replaced. Returns how often that was said before. Said before a page is
+    /// replaced, so that no flush takes its zeros for the file's bytes; and after, because [`restore`](Self::restore) may
+    /// come in between.
     pub(crate) fn lose(&self, from: usize, to: usize) -> u32 {
-        self.replaced_from.fetch_min(from, Ordering::Relaxed);
-        self.replaced_to.fetch_max(to, Ordering::Relaxed);
+        loop {
+            self.replaced_from.fetch_min(from, Ordering::Relaxed);
+            self.replaced_to.fetch_max(to, Ordering::Relaxed);
+            // Not if one of the two was just taken away.
+            if self
+                .replaced()
+                .is_some_and(|(first, last)| first <= from && to <= last)
+            {
+                break;
+            }
+        }
         let before = self.losses.fetch_add(1, Ordering::Relaxed);
-        // Release: whoever sees it sees the hull.
+        // Release: what sees it sees the hull.
         self.lost.fetch_min(from, Ordering::Release);
         before
     }
@@ -102,7 +113,8 @@ impl Slot {
     /// The hull of the pages that were replaced.
     pub(crate) fn replaced(&self) -> Option<(usize, usize)> {
         let to = self.replaced_to.load(Ordering::Acquire);
-        some(self.replaced_from.load(Ordering::Acquire)).map(|from| (from, to))
+        let from = self.replaced_from.load(Ordering::Acquire);
+        (from < to).then_some((from, to))
     }
 
     /// How often a page was replaced since none was; wraps.
@@ -110,12 +122,14 @@ impl Slot {
         self.losses.load(Ordering::Acquire)
     }
 
-    /// No page is replaced any more.
-    pub(crate) fn restored(&self) {
-        self.replaced_from.store(NOWHERE, Ordering::Relaxed);
-        self.replaced_to.store(0, Ordering::Relaxed);
+    /// No page is replaced any more, or will be when the hull that this returns is mapped anew. `lost` first: a loss that
+    /// is not in the hull sets it again.
+    pub(crate) fn restore(&self) -> Option<(usize, usize)> {
+        self.lost.swap(NOWHERE, Ordering::AcqRel);
+        let from = self.replaced_from.swap(NOWHERE, Ordering::AcqRel);
+        let to = self.replaced_to.swap(0, Ordering::AcqRel);
         self.losses.store(0, Ordering::Relaxed);
-        self.lost.store(NOWHERE, Ordering::Release);
+        (from < to).then_some((from, to))
     }
 }
 
@@ -152,20 +166,18 @@ impl<const N: usize> Table<N> {
         let place = self.slots.iter().position(free)?;
         let slot = self.slot(place)?;
         // Of the map that was here before.
-        slot.restored();
+        slot.restore();
         slot.write(pages);
         Some(place)
     }
 
-    /// Changes what a place says; nobody accesses the pages meanwhile. With a length of 0 it holds no
-    /// address, and is kept.
+    /// Changes what a place says. With a length of 0 it holds no address, and is kept. While the pages stay where they
+    /// are, a thread may access them and is to find them: the words are changed one by one. If they moved, no thread does.
     pub(crate) fn change(&self, _: CriticalSection<'_>, place: usize, pages: Pages) {
         let Some(slot) = self.slot(place) else { return };
-        let same = slot.base.load(Ordering::Relaxed) == pages.base
-            && slot.len.load(Ordering::Relaxed) == pages.len;
-        if same {
-            // Of the same pages: somebody may access them, through a pointer, and is to find them.
+        if slot.base.load(Ordering::Relaxed) == pages.base {
             slot.kind.store(pages.kind, Ordering::Relaxed);
+            slot.len.store(pages.len, Ordering::Relaxed);
         } else {
             slot.write(pages);
         }

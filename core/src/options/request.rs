@@ -1,52 +1,53 @@
 //! From the options and a file to one [`Request`].
 
 use super::{Kind, MmapOptions, READ_WRITE};
-use crate::error::Call;
-use crate::raw::{Request, check_len};
-use crate::sys::{self, BorrowedFd, Errno, FileType, MapFlags, ProtFlags};
-use crate::{Advice, Error, MmapMut, MmapRaw, PageSize};
+use crate::advice::Advice;
+use crate::error::{Call, Error};
+use crate::map::MmapMut;
+use crate::page::PageSize;
+use crate::protection::Access;
+use crate::raw::{MmapRaw, Request, check_len};
+use crate::sys::{self, BorrowedFd, Errno, FileType, MapFlags};
 
 impl MmapOptions {
     #[allow(unsafe_code, reason = "the proof for the slices is made here")]
     #[inline(always)]
     pub(super) fn map_memory(&self, flags: MapFlags, page: PageSize) -> Result<MmapMut, Error> {
-        #[cfg_attr(not(feature = "fault"), allow(unused_mut, reason = "contained"))]
-        let mut raw = MmapRaw::new(&Request {
+        self.refuse_contained()?;
+        self.refuse_scattered()?;
+        let raw = MmapRaw::new(&Request {
             file: None,
             offset: 0,
             len: self.len.unwrap_or(0),
-            prot: READ_WRITE,
+            access: READ_WRITE,
             flags: flags.union(self.common_flags()).union(self.stack_flag()),
             page,
             supplied: true,
         })?;
-        #[cfg(feature = "fault")]
-        if self.contained {
-            raw.contain()?;
-        }
-        // SAFETY: writable, and private memory is seen by nobody else.
+        // SAFETY: writable, and private memory is seen by no other process.
         Ok(unsafe { MmapMut::from_raw(raw) })
     }
 
-    /// Memory that belongs to no file, with a guard page at both ends.
-    #[cold]
-    pub(super) fn map_guarded(&self, flags: MapFlags) -> Result<MmapRaw, Error> {
-        let flags = flags.union(self.common_flags());
-        #[cfg_attr(not(feature = "fault"), allow(unused_mut, reason = "contained"))]
-        let mut raw = MmapRaw::new_guarded(self.len.unwrap_or(0), flags, self.page()?)?;
+    /// Slices of such a map may not change, and safe code may have them.
+    #[inline(always)]
+    pub(super) fn refuse_contained(&self) -> Result<(), Error> {
         #[cfg(feature = "fault")]
         if self.contained {
-            raw.contain()?;
+            return Err(Error::Option {
+                option: "contained",
+            });
         }
-        Ok(raw)
+        Ok(())
     }
 
-    #[allow(unsafe_code, reason = "the proof for the slices is made here")]
-    #[cold]
-    pub(super) fn map_guarded_memory(&self) -> Result<MmapMut, Error> {
-        let raw = self.map_guarded(MapFlags::PRIVATE.union(self.stack_flag()))?;
-        // SAFETY: writable, and private memory is seen by nobody else.
-        Ok(unsafe { MmapMut::from_raw(raw) })
+    #[inline(always)]
+    fn refuse_scattered(&self) -> Result<(), Error> {
+        if self.scattered {
+            return Err(Error::Option {
+                option: "scattered",
+            });
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -64,71 +65,79 @@ impl MmapOptions {
         file: Option<BorrowedFd<'_>>,
         len: usize,
         flags: MapFlags,
-        prot: ProtFlags,
+        access: Access,
     ) -> Result<MmapRaw, Error> {
-        #[cfg(feature = "fault")]
-        if self.contained {
-            return self.map_contained(file, len, flags, prot);
+        if self.has_extras() {
+            return self.map_with_extras(file, len, flags, access);
         }
-        let shared_write = flags.contains(MapFlags::SHARED) && prot.contains(ProtFlags::WRITE);
-        let scattered = self.scattered && shared_write;
-        if let (Some(file), true) = (file, scattered) {
-            drop_cached(file)?;
-        }
-        let mut raw = MmapRaw::new(&Request {
-            offset: if file.is_some() { self.offset } else { 0 },
-            file,
-            len,
-            prot,
-            flags: flags.union(self.common_flags()),
-            page: self.page()?,
-            supplied: self.page_size.is_some(),
-        })?;
-        if scattered {
-            raw.advise(Advice::Random)?;
-        }
-        // Last: if anything else fails, no descriptor is closed, and with it no lock dropped.
-        if let (Some(file), true) = (file, self.keep_file) {
-            raw.keep(file)?;
-        }
-        Ok(raw)
+        self.map_plain(file, len, flags, access, self.page_size)
     }
 
-    /// Out of line: other maps pay one check for it.
-    #[cfg(feature = "fault")]
-    #[cold]
-    #[inline(never)]
-    fn map_contained(
+    #[inline(always)]
+    fn has_extras(&self) -> bool {
+        #[cfg(feature = "fault")]
+        if self.contained {
+            return true;
+        }
+        self.scattered
+    }
+
+    #[inline(always)]
+    fn map_plain(
         &self,
         file: Option<BorrowedFd<'_>>,
         len: usize,
         flags: MapFlags,
-        prot: ProtFlags,
+        access: Access,
+        page_size: Option<PageSize>,
     ) -> Result<MmapRaw, Error> {
-        let mut plain = self.clone();
-        plain.contained = false;
-        plain.keep_file = false;
+        MmapRaw::new(&Request {
+            offset: if file.is_some() { self.offset } else { 0 },
+            file,
+            len,
+            access,
+            flags: flags.union(self.common_flags()),
+            page: page_or_ask(page_size)?,
+            supplied: page_size.is_some(),
+        })
+    }
+
+    /// Out of line: other maps pay one check for it.
+    #[cold]
+    #[inline(never)]
+    fn map_with_extras(
+        &self,
+        file: Option<BorrowedFd<'_>>,
+        len: usize,
+        flags: MapFlags,
+        access: Access,
+    ) -> Result<MmapRaw, Error> {
+        let page_size = self.page_size;
+        if self.scattered {
+            let shared_write = flags.contains(MapFlags::SHARED) && access.allows(Access::WRITE);
+            match file {
+                Some(file) if shared_write => drop_cached(file)?,
+                _ => self.refuse_scattered()?,
+            }
+        }
         // Where a page may have to be replaced, its size has to be the right one.
-        plain.page_size = self.page_size.or(file.and_then(sys::huge_page_of));
-        let mut raw = plain.map_request(file, len, flags, prot)?;
-        raw.contain()?;
-        // Last, as above.
-        if let (Some(file), true) = (file, self.keep_file) {
-            raw.keep(file)?;
+        #[cfg(feature = "fault")]
+        let page_size = page_size.or(file.filter(|_| self.contained).and_then(sys::huge_page_of));
+        #[cfg_attr(not(feature = "fault"), allow(unused_mut, reason = "contained"))]
+        let mut raw = self.map_plain(file, len, flags, access, page_size)?;
+        if self.scattered {
+            raw.advise(Advice::Random)?;
+        }
+        #[cfg(feature = "fault")]
+        if self.contained {
+            raw.contain()?;
         }
         Ok(raw)
     }
 
     #[inline(always)]
     pub(super) fn page(&self) -> Result<PageSize, Error> {
-        match self.page_size {
-            None => sys::page_size(),
-            // Offsets are multiples of 4096 for mmap2(2) on 32-bit, where rustix cuts off the rest.
-            Some(page) if page < PageSize::KIB_4 => Err(Error::PageSize {
-                value: u64::try_from(page.get()).unwrap_or(0),
-            }),
-            Some(page) => Ok(page),
-        }
+        page_or_ask(self.page_size)
     }
 
     #[inline(always)]
@@ -162,7 +171,9 @@ impl MmapOptions {
         let file_len = match sys::file_type_and_len(file)? {
             // fstat(2) says 0 for both kinds of device.
             (FileType::BlockDevice, _) => sys::block_device_len(file)?,
-            (FileType::CharacterDevice, _) => return Err(Error::NoLength),
+            (FileType::RegularFile, len) => len,
+            // A virtual CPU, a ring of requests, an event: a length of 0 is none. A buffer of a device (dma-buf) has one.
+            (_, 0) => return Err(Error::NoLength),
             (_, len) => len,
         };
         let Some(len) = file_len.checked_sub(self.offset) else {
@@ -171,6 +182,16 @@ impl MmapOptions {
         };
         let usable = usize::try_from(len).map_err(|_| Error::TooLong { len })?;
         check_len(usable)
+    }
+}
+
+#[inline(always)]
+fn page_or_ask(page_size: Option<PageSize>) -> Result<PageSize, Error> {
+    match page_size {
+        None => sys::page_size(),
+        // Offsets are multiples of 4096 for mmap2(2) on 32-bit, where rustix cuts off the rest.
+        Some(page) if page < PageSize::KIB_4 => Err(page.unusable()),
+        Some(page) => Ok(page),
     }
 }
 
@@ -185,14 +206,9 @@ fn drop_cached(file: BorrowedFd<'_>) -> Result<(), Error> {
     match sys::fdatasync(file) {
         // EINVAL: a file without a medium.
         Ok(()) | Err(Errno::INVAL) => {}
-        Err(errno) => {
-            return Err(Error::Sys {
-                call: Call::Fdatasync,
-                errno,
-            });
-        }
+        Err(errno) => return Err(Error::sys(Call::Fdatasync, errno)),
     }
-    sys::drop_clean_pages(file, 0, None)
+    sys::drop_clean_pages(file, 0, None).map_err(|errno| Error::sys(Call::Fadvise, errno))
 }
 
 /// `MAP_HUGETLB` and the size, which mmap(2) takes in the upper six bits of its flags.

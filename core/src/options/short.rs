@@ -1,7 +1,10 @@
 //! The short forms of the constructors, here so that `raw` and `map` need not know of the options.
 
+use super::MmapOptions;
+use crate::error::Error;
+use crate::map::{Mmap, MmapMut};
+use crate::raw::MmapRaw;
 use crate::sys::AsFd;
-use crate::{Error, Mmap, MmapMut, MmapOptions, MmapRaw};
 
 impl Mmap {
     /// Maps a file shared, for reading: `MmapOptions::new().map(file)`.

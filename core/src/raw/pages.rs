@@ -8,8 +8,9 @@
 
 use core::ffi::c_void;
 
+use crate::error::Error;
+use crate::page::PageSize;
 use crate::sys::{self, Errno};
-use crate::{Error, PageSize};
 
 /// Cuts a distance inside a page, which is less than the page size and so fits in a `usize`.
 #[allow(
@@ -33,8 +34,7 @@ pub(crate) fn check_len(len: usize) -> Result<usize, Error> {
 
 #[cold]
 fn too_long(len: usize) -> Error {
-    let len = u64::try_from(len).unwrap_or(u64::MAX);
-    Error::TooLong { len }
+    Error::TooLong { len: to_u64(len) }
 }
 
 /// Bytes that a map of `len` bytes at `head` in its first page takes: whole pages, at least one
@@ -49,44 +49,6 @@ pub(super) fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usiz
     }
 }
 
-/// The page size that the invariant holds for: that of the request, unless the map does not start at a
-/// multiple of it. Then one was supplied that is larger than the kernel's.
-#[inline]
-pub(super) fn fitting(
-    page: PageSize,
-    base: *mut c_void,
-    mapped: usize,
-    head: usize,
-    len: usize,
-) -> PageSize {
-    if page.offset_in_page(base.addr()) == 0 {
-        page
-    } else {
-        trim(base, mapped, head, len)
-    }
-}
-
-/// Gives the page size that the address of a new map allows, and unmaps what its bytes then do not need.
-#[cold]
-#[inline(never)]
-fn trim(base: *mut c_void, mapped: usize, head: usize, len: usize) -> PageSize {
-    let bits = u8::try_from(base.addr().trailing_zeros()).unwrap_or(0);
-    // Never an error: a pointer that is not null has fewer zeros than a word has bits.
-    let page = PageSize::from_bits(bits).unwrap_or(PageSize::KIB_4);
-    let before = page.floor(head);
-    // At most `mapped`, which is a multiple of a larger page size.
-    let after = page.ceil(head.wrapping_add(len.max(1))).unwrap_or(mapped);
-    for (start, end) in [(0, before), (after, mapped)] {
-        if start < end {
-            let first = base.cast::<u8>().wrapping_add(start).cast();
-            // SAFETY: pages of the new map, outside those that hold its bytes. An error leaves them
-            // mapped, which harms nobody.
-            let _ = unsafe { sys::munmap(first, end.wrapping_sub(start)) };
-        }
-    }
-    page
-}
-
 /// Lengths to try where the kernel refused one because it cuts a huge page in two: a file on hugetlbfs
 /// was mapped, whose page size is not known here.
 ///
@@ -98,41 +60,42 @@ pub(super) fn huge_lens(mapped: usize) -> impl Iterator<Item = usize> {
     BITS.filter_map(move |bits| PageSize::from_bits(bits).ok()?.ceil(mapped))
 }
 
-pub(super) fn refused_huge(result: Result<(), Error>) -> bool {
-    matches!(
-        result,
-        Err(Error::Sys {
-            errno: Errno::INVAL,
-            ..
-        })
-    )
-}
-
 /// munmap(2) of a whole map.
 ///
-/// An error has nowhere to go: Drop cannot return one and must not panic. The only one that is not handled is
-/// ENOMEM, if splitting a merged VMA passes the limit on their number; the pages then stay mapped and nothing
-/// else is harmed.
+/// An error has nowhere to go: Drop cannot return one and must not panic.
 ///
 /// # Safety
 ///
-/// - All pages of a map that nobody uses afterwards.
+/// - All pages of a map that nothing uses afterwards.
 #[inline]
 pub(super) unsafe fn unmap(base: *mut c_void, mapped: usize) {
     // SAFETY: the caller's duty, passed on.
-    if unsafe { sys::munmap(base, mapped) } == Err(Errno::INVAL) {
-        unmap_huge(base, mapped);
+    if let Err(errno) = unsafe { sys::munmap(base, mapped) } {
+        unmap_refused(base, mapped, errno);
     }
 }
 
-/// The part of `unmap` for files on hugetlbfs.
 #[cold]
 #[inline(never)]
-fn unmap_huge(base: *mut c_void, mapped: usize) {
+fn unmap_refused(base: *mut c_void, mapped: usize, errno: Errno) {
+    if errno == Errno::NOMEM {
+        // The kernel merged the map with a neighbour, and at the limit on the number of VMAs it does not cut one in
+        // two. The bytes go; the addresses stay, and nothing else is harmed.
+        // SAFETY: as in `unmap`, whose pages these are.
+        let _ = unsafe { sys::drop_pages(base, mapped) };
+        return;
+    }
+    // EINVAL: a file on hugetlbfs.
     for len in huge_lens(mapped) {
-        // SAFETY: as in `drop`, whose pages these are; see `huge_lens`.
+        // SAFETY: as above; see `huge_lens`.
         if unsafe { sys::munmap(base, len) } != Err(Errno::INVAL) {
             break;
         }
     }
+}
+
+/// Lossless: no target has a `usize` of more than 64 bits.
+#[allow(clippy::as_conversions, reason = "see above; and `From` is not const")]
+pub(crate) const fn to_u64(bytes: usize) -> u64 {
+    bytes as u64
 }

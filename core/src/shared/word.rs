@@ -7,13 +7,13 @@ use core::sync::atomic::{
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicI64, AtomicU64};
 
-use crate::raw::Access;
+use crate::protection::Access;
 
 /// A number that is read and written at once: the integers of 1, 2, 4 and, where the machine can, 8 bytes.
 pub trait Word: Copy + sealed::Sealed {}
 
 pub(super) mod sealed {
-    use crate::raw::Access;
+    use crate::protection::Access;
 
     /// The atomic instructions. The pointer is mapped, aligned for `Atomic`, and may be read and written as the
     /// instruction does.

@@ -8,51 +8,72 @@ use rustix::fs::{
 };
 use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
 
-use super::{AsFd, BorrowedFd, Errno, OwnedFd, named};
-use crate::PageSize;
+use super::{AsFd, BorrowedFd, Errno, OwnedFd, again, named};
 use crate::error::{Call, Error};
+use crate::page::PageSize;
 
-/// fcntl(2) with `F_DUPFD_CLOEXEC`: another descriptor of the same open file. Above those that programs
-/// take for standard input, output and error.
-pub(crate) fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    named(Call::Fcntl, rustix::io::fcntl_dupfd_cloexec(file, 3))
-}
-
-/// fdatasync(2), again for as long as a signal interrupts it.
+/// fdatasync(2).
 pub(crate) fn fdatasync(file: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::io::retry_on_intr(|| rustix::fs::fdatasync(file))
+    again(|| rustix::fs::fdatasync(file))
 }
 
-/// fsync(2), again for as long as a signal interrupts it.
+/// fsync(2).
 pub(crate) fn fsync(file: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::io::retry_on_intr(|| rustix::fs::fsync(file))
+    again(|| rustix::fs::fsync(file))
 }
 
-/// `POSIX_FADV_DONTNEED`: starts to write the range's dirty pages, and drops clean ones that nobody has
-/// mapped. Without a length, to the end of the file.
+/// `POSIX_FADV_DONTNEED`: starts to write the range's dirty pages, and drops clean ones that no mapping
+/// uses. Without a length, to the end of the file.
 pub(crate) fn drop_clean_pages(
     file: BorrowedFd<'_>,
     offset: u64,
     len: Option<NonZeroU64>,
-) -> Result<(), Error> {
-    named(
-        Call::Fadvise,
-        rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed),
-    )
+) -> Result<(), Errno> {
+    rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed)
 }
 
-/// fallocate(2) that leaves the length of the file as it is, again for as long as a signal interrupts it.
-pub(crate) fn fallocate(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Errno> {
-    let mode = FallocateFlags::KEEP_SIZE;
-    rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, mode, offset, len))
+/// fallocate(2), once: a signal may undo its work, so the caller asks for less then.
+pub(crate) fn fallocate(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+    keep_size: bool,
+) -> Result<(), Errno> {
+    let mode = if keep_size {
+        FallocateFlags::KEEP_SIZE
+    } else {
+        FallocateFlags::empty()
+    };
+    rustix::fs::fallocate(file, mode, offset, len)
 }
 
 /// ftruncate(2).
-pub(crate) fn ftruncate(file: BorrowedFd<'_>, len: u64) -> Result<(), Error> {
-    named(
-        Call::Ftruncate,
-        rustix::io::retry_on_intr(|| rustix::fs::ftruncate(file, len)),
-    )
+pub(crate) fn ftruncate(file: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
+    again(|| rustix::fs::ftruncate(file, len))
+}
+
+/// Tells whether the file system has not as many bytes free, root's among them. Unknown is `false`: where it has no limit,
+/// and where the file has blocks past its end already.
+pub(crate) fn lacks_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
+    /// More than any file system has in a block, or in its lists of them.
+    const SLACK: u64 = 1 << 20;
+    let (Ok(stat), Ok(system)) = (rustix::fs::fstat(file), rustix::fs::fstatfs(file)) else {
+        return false;
+    };
+    #[allow(
+        clippy::useless_conversion,
+        reason = "of several widths and signs, by architecture"
+    )]
+    let numbers = (
+        u64::try_from(stat.st_size).unwrap_or(0),
+        u64::try_from(stat.st_blocks).unwrap_or(u64::MAX),
+        u64::try_from(system.f_blocks).unwrap_or(0),
+        u64::try_from(system.f_bfree).unwrap_or(u64::MAX),
+        u64::try_from(system.f_bsize).unwrap_or(u64::MAX),
+    );
+    let (len, sectors, blocks, free, size) = numbers;
+    let has_spare = sectors.saturating_mul(512) > len.saturating_add(SLACK);
+    !has_spare && blocks > 0 && free.saturating_mul(size) < bytes
 }
 
 /// What fstat(2) says about a file's type and its length in bytes.
@@ -62,31 +83,6 @@ pub(crate) fn file_type_and_len(file: BorrowedFd<'_>) -> Result<(FileType, u64),
     // The kernel never reports a negative length.
     let len = u64::try_from(stat.st_size).unwrap_or(0);
     Ok((FileType::from_raw_mode(stat.st_mode), len))
-}
-
-/// What a file is, how far it reaches, and how much of the medium it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileExtent {
-    pub(crate) kind: FileType,
-    /// In bytes.
-    pub(crate) len: u64,
-    /// Of 512 bytes, those past its end too.
-    blocks: u64,
-}
-
-/// What fstat(2) says about that.
-pub(crate) fn file_extent(file: BorrowedFd<'_>) -> Result<FileExtent, Error> {
-    let stat = named(Call::Fstat, rustix::fs::fstat(file))?;
-    #[allow(
-        clippy::useless_conversion,
-        reason = "signed on some architectures, unsigned on others"
-    )]
-    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
-    Ok(FileExtent {
-        kind: FileType::from_raw_mode(stat.st_mode),
-        len: u64::try_from(stat.st_size).unwrap_or(0),
-        blocks,
-    })
 }
 
 /// `BLKGETSIZE64`: the length of a block device in bytes.

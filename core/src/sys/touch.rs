@@ -14,9 +14,8 @@ use core::sync::atomic::AtomicU32;
 
 use rustix::mm;
 
-use super::{Errno, bare, named, page_size};
-use crate::error::Call;
-use crate::{Error, PageSize};
+use super::{Errno, again, bare, page_size};
+use crate::page::PageSize;
 
 /// What a touch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +25,15 @@ pub(crate) enum Touch {
     Write,
 }
 
-/// A word that nobody waits at.
+/// A word that no thread waits at.
 static NOBODY: AtomicU32 = AtomicU32::new(0);
 
-/// Touches one page. `EFAULT` where a load or store would raise a signal.
+/// Touches the page of `len` bytes at `page`. `EFAULT` where a load or store would raise a signal.
 ///
 /// # Safety
 ///
-/// - `page` is the start of a page of a map that the caller owns.
-pub(crate) unsafe fn touch(page: *mut c_void, touch: Touch) -> Result<(), Errno> {
+/// - It is a page of a map that the caller owns.
+pub(crate) unsafe fn touch(page: *mut c_void, len: usize, touch: Touch) -> Result<(), Errno> {
     let result = match touch {
         // SAFETY: aligned, in a map that the caller owns.
         Touch::Read => unsafe { bare::futex_compare(&NOBODY, page.cast()) },
@@ -44,12 +43,16 @@ pub(crate) unsafe fn touch(page: *mut c_void, touch: Touch) -> Result<(), Errno>
     match result {
         // EAGAIN: the word was read, and is not 0.
         Ok(()) | Err(Errno::AGAIN) => Ok(()),
-        Err(errno) => Err(errno),
+        Err(Errno::FAULT) => Err(Errno::FAULT),
+        // A filter of system calls has no futex(2): from Linux 5.14 on there is another way. Where there is none, the
+        // caller is told: a load and a store of our own would race with references to the bytes.
+        // SAFETY: the caller's duty, passed on.
+        Err(errno) => unsafe { populate(page, len, touch) }.unwrap_or(Err(errno)),
     }
 }
 
-/// madvise(2) with `MADV_POPULATE_READ` or `MADV_POPULATE_WRITE`; `None` where it is not known, or where
-/// somebody (QEMU's user mode) says yes to everything.
+/// madvise(2) with `MADV_POPULATE_READ` or `MADV_POPULATE_WRITE`; `None` where the kernel does not know it, or
+/// says yes to everything (QEMU's user mode).
 ///
 /// # Safety
 ///
@@ -68,7 +71,7 @@ pub(crate) unsafe fn populate(
     if unsafe { mm::madvise(ptr::null_mut(), 1, advice) } != Err(Errno::NOMEM) {
         return None;
     }
-    Some(rustix::io::retry_on_intr(|| {
+    Some(again(|| {
         // SAFETY: faults pages in and changes no byte; the range is the caller's duty.
         unsafe { mm::madvise(start, len, advice) }
     }))
@@ -86,11 +89,10 @@ pub(crate) const RESIDENT_PAGES: usize = 256;
 pub(crate) unsafe fn mincore(
     start: *mut c_void,
     len: usize,
-) -> Result<[u8; RESIDENT_PAGES], Error> {
+) -> Result<[u8; RESIDENT_PAGES], Errno> {
     let mut pages = [0; RESIDENT_PAGES];
     // SAFETY: the caller's duty, and there is a byte for each page.
-    let looked = unsafe { bare::mincore(start, len, &mut pages) };
-    named(Call::Mincore, looked.map(|()| pages))
+    unsafe { bare::mincore(start, len, &mut pages) }.map(|()| pages)
 }
 
 /// mincore(2): tells of each page of the range, from `start` on, whether it is in memory. All are, where
@@ -104,13 +106,13 @@ pub(crate) unsafe fn resident(
     len: usize,
     page: PageSize,
 ) -> [u8; RESIDENT_PAGES] {
-    let mut pages = [0; RESIDENT_PAGES];
     // The kernel writes a byte for each page of its own size: only if that is what the caller counts in.
     let counted = page_size() == Ok(page) && len.div_ceil(page.get()) <= RESIDENT_PAGES;
-    // SAFETY: the caller's duty, and there is a byte for each page.
-    if counted && unsafe { bare::mincore(start, len, &mut pages) }.is_ok() {
-        pages
+    let unknown = [1; RESIDENT_PAGES];
+    if counted {
+        // SAFETY: the caller's duty.
+        unsafe { mincore(start, len) }.unwrap_or(unknown)
     } else {
-        [1; RESIDENT_PAGES]
+        unknown
     }
 }

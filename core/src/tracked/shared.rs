@@ -12,9 +12,13 @@ use core::fmt;
 
 use critical_section::Mutex;
 
-use super::{Commit, commit, retry, retry_span, start_writeback};
+use super::{Commit, commit, retry, start_writeback};
+use crate::dirty::DirtyRanges;
+use crate::error::Error;
+use crate::map::MmapMut;
+use crate::raw::MmapRaw;
+use crate::span::Span;
 use crate::sys::{AsFd, Errno, Turn};
-use crate::{DirtyRanges, Error, MmapMut, MmapRaw, Span};
 
 /// Bytes that are copied in one critical section: so long may an interrupt wait.
 const COPIED_AT_ONCE: usize = 256;
@@ -51,20 +55,17 @@ struct Ranges<const N: usize> {
     dirty: DirtyRanges<N>,
     /// Of the commit that runs, until it is on the medium.
     in_flight: DirtyRanges<N>,
-    /// See [`Tracked`](crate::Tracked).
-    failed_here: bool,
 }
 
 impl<const N: usize> SharedTracked<N> {
     /// Takes a map of which nothing is pending.
     #[must_use]
-    pub const fn new(map: MmapMut) -> Self {
+    pub fn new(map: impl Into<MmapMut>) -> Self {
         Self {
-            map,
+            map: map.into(),
             ranges: Mutex::new(RefCell::new(Ranges {
                 dirty: DirtyRanges::new(),
                 in_flight: DirtyRanges::new(),
-                failed_here: false,
             })),
             commit: Turn::new(),
         }
@@ -144,7 +145,7 @@ impl<const N: usize> SharedTracked<N> {
     /// - As for [`commit`](Self::commit).
     pub fn commit_with(&self, gap: usize) -> Result<Commit, Error> {
         self.in_turn(|| {
-            self.raw().check_not_failed()?;
+            self.raw().check_sound(Span::whole(0))?;
             self.store(|ranges| commit(self.raw(), ranges, gap))
         })
     }
@@ -157,23 +158,7 @@ impl<const N: usize> SharedTracked<N> {
     /// - As for [`Tracked::retry`](crate::Tracked::retry).
     /// - [`Error::Busy`]: as for [`commit`](Self::commit).
     pub fn retry(&self) -> Result<Commit, Error> {
-        self.in_turn(|| {
-            let map = self.raw();
-            let span = self.with(|ranges| {
-                // For the span: a commit that was cut short by an error has left none in flight.
-                retry_span(map, &ranges.dirty, ranges.failed_here)
-            })?;
-            // Before the ranges are taken: a write that comes now, and fails together with what is old, is
-            // still among those that are made dirty.
-            map.collect_old_errors(span);
-            self.store(|ranges| {
-                let span = match ranges.hull() {
-                    Some(hull) => span.hull(hull),
-                    None => span,
-                };
-                retry(map, ranges, span)
-            })
-        })
+        self.in_turn(|| self.store(|ranges| retry(self.raw(), ranges)))
     }
 
     /// Starts to write what is pending to the medium, and does not wait; see
@@ -218,6 +203,35 @@ impl<const N: usize> SharedTracked<N> {
     /// - As for [`MmapRaw::grow`].
     pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
         self.map.grow(file, new_len)
+    }
+
+    /// Returns the offset of the first byte that a contained map lost; see [`MmapRaw::lost`].
+    #[cfg(feature = "fault")]
+    #[must_use]
+    pub fn lost(&self) -> Option<usize> {
+        self.raw().lost()
+    }
+
+    /// Returns what [`lost`](Self::lost) does, and forgets it; see [`MmapRaw::acknowledge_lost`].
+    #[cfg(feature = "fault")]
+    pub fn acknowledge_lost(&self) -> Option<usize> {
+        self.raw().acknowledge_lost()
+    }
+
+    /// Acknowledges a loss of a contained map, and makes all of it the file's again; see
+    /// [`Tracked::recover`](crate::Tracked::recover). What is pending stays pending.
+    ///
+    /// # Safety
+    ///
+    /// - The file is the one that is mapped.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`MmapRaw::recover`].
+    #[cfg(feature = "fault")]
+    pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+        // SAFETY: the caller's duty, passed on.
+        unsafe { self.map.recover(file) }
     }
 
     /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
@@ -296,7 +310,6 @@ impl<const N: usize> SharedTracked<N> {
             if result.is_err() {
                 ranges.dirty.merge(&ranges.in_flight);
             }
-            ranges.failed_here = result.is_err();
             ranges.in_flight.clear();
         })?;
         result

@@ -1,4 +1,4 @@
-//! The handler for SIGBUS, and what it does with a fault that is not ours.
+//! Containment of SIGBUS: a fault in a [contained](crate::MmapOptions::contained) map becomes an error.
 //!
 //! # Safety
 //!
@@ -18,24 +18,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use libc::{sigaction as Action, siginfo_t};
+pub use rawmap_core::fault::CAPACITY;
 use rawmap_core::fault::contain;
 
-/// What was there before us, for the handler to read: set before it is installed, and changed by it to
-/// `SIG_DFL` only.
+/// The handler of the previous action, for ours to read.
 static PREVIOUS: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 static PREVIOUS_FLAGS: AtomicI32 = AtomicI32::new(0);
-
-static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler for SIGBUS that contains the faults of [contained](crate::MmapOptions::contained) maps,
 /// once; later calls do nothing.
 ///
-/// Any other SIGBUS goes to the action that was there before, as if this handler were not: a handler is called, with its
-/// own signal mask; where there was none, the process dies of SIGBUS. A handler that
+/// Any other SIGBUS goes to the previous action, as if this handler were not: a handler is called, on the stack and with
+/// the signal mask that it asked for; with the default action, the process dies of SIGBUS. A handler that
 /// is installed later has to call the one that it found, or contained maps are not contained any more.
 ///
 /// The constructors of contained maps call this: it is for programs that install handlers of their own and want
-/// to say in which order. The handler runs on the thread's alternate stack, if it has one.
+/// to say in which order. The handler runs on the thread's alternate stack, if it has one, unless the previous handler
+/// did not ask for that. Where SIGBUS was ignored, one that another process sends interrupts system calls that are not
+/// restarted, such as poll(2) (signal(7)).
 ///
 /// # Errors
 ///
@@ -52,26 +52,38 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 ///
 /// - [sigaction(2)](https://man7.org/linux/man-pages/man2/sigaction.2.html)
 pub fn install() -> io::Result<()> {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    // Acquire: whoever sees it sees the handler in place.
+    // Acquire: with it, the handler in place is seen.
     if INSTALLED.load(Ordering::Acquire) {
         return Ok(());
     }
     let _one = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|lock| lock.into_inner());
-    if INSTALLED.load(Ordering::Relaxed) {
-        return Ok(());
+    if !INSTALLED.load(Ordering::Relaxed) {
+        take_over(action(None)?)?;
+        INSTALLED.store(true, Ordering::Release);
     }
-    let before = action(None)?;
-    PREVIOUS.store(before.sa_sigaction, Ordering::Relaxed);
-    PREVIOUS_FLAGS.store(before.sa_flags, Ordering::Relaxed);
-    action(Some(&ours(&before)))?;
-    INSTALLED.store(true, Ordering::Release);
     Ok(())
 }
 
-/// sigaction(2) for SIGBUS: gives the action that was there, after putting another in its place if there is
+/// Puts our handler before an action that was found; or before another, which came in between.
+fn take_over(mut before: Action) -> io::Result<()> {
+    loop {
+        PREVIOUS.store(before.sa_sigaction, Ordering::Relaxed);
+        PREVIOUS_FLAGS.store(before.sa_flags, Ordering::Relaxed);
+        let replaced = action(Some(&ours(&before)))?;
+        let is_ours = replaced.sa_sigaction == address(on_sigbus);
+        let same = (replaced.sa_sigaction, replaced.sa_flags);
+        if is_ours || same == (before.sa_sigaction, before.sa_flags) {
+            return Ok(());
+        }
+        before = replaced;
+    }
+}
+
+/// sigaction(2) for SIGBUS: returns the action that was there, after putting another in its place if there is
 /// one.
 fn action(new: Option<&Action>) -> io::Result<Action> {
     let new = new.map_or(ptr::null(), ptr::from_ref);
@@ -84,12 +96,18 @@ fn action(new: Option<&Action>) -> io::Result<Action> {
     Ok(unsafe { old.assume_init() })
 }
 
-/// Our action, with the mask of the one before: its handler runs inside ours.
+/// Our action, with the mask of the previous one: its handler runs inside ours. So its flags hold for ours.
 fn ours(before: &Action) -> Action {
-    let kept = libc::SA_RESTART | libc::SA_NODEFER;
+    let kept = libc::SA_RESTART | libc::SA_NODEFER | libc::SA_ONSTACK;
+    let flags = match before.sa_sigaction {
+        // No handler, which could need another stack; and an ignored signal interrupts no call.
+        libc::SIG_DFL => libc::SA_ONSTACK,
+        libc::SIG_IGN => libc::SA_ONSTACK | libc::SA_RESTART,
+        _ => before.sa_flags & kept,
+    };
     let mut action = *before;
     action.sa_sigaction = address(on_sigbus);
-    action.sa_flags = before.sa_flags & kept | libc::SA_SIGINFO | libc::SA_ONSTACK;
+    action.sa_flags = flags | libc::SA_SIGINFO;
     action
 }
 
@@ -111,7 +129,8 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     if matches!(code, libc::BUS_ADRERR | libc::BUS_MCEERR_AR) {
         // SAFETY: these codes have an address.
         let address = unsafe { what.si_addr() };
-        if keeping_errno(|| contain(address.addr())) {
+        // SAFETY: the address of a fault, from the kernel; this thread accessed it.
+        if keeping_errno(|| unsafe { contain(address.addr()) }) {
             return;
         }
     }
@@ -134,7 +153,7 @@ fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What would have happened without us.
+/// Does what would have happened without this handler.
 fn pass_on(code: c_int, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     /// `BUS_ADRALN` to `BUS_MCEERR_AR`: the instruction runs again when the handler returns.
     const FAULTS: std::ops::RangeInclusive<c_int> = 1..=libc::BUS_MCEERR_AR;
@@ -185,7 +204,7 @@ fn stay() {
         return;
     };
     if [libc::SIG_DFL, libc::SIG_IGN].contains(&now.sa_sigaction) {
-        PREVIOUS.store(now.sa_sigaction, Ordering::Relaxed);
-        drop(action(Some(&ours(&now))));
+        // It fails on bad arguments only.
+        drop(take_over(now));
     }
 }

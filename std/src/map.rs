@@ -1,17 +1,14 @@
-//! [`Mmap`], [`MmapMut`] and [`MmapRaw`]: the maps of `rawmap-core` with `io::Result`.
-
-mod durable;
-#[cfg(feature = "fault")]
-mod lost;
-mod raw;
+//! [`Mmap`], [`MmapMut`] and [`MmapRaw`]: memmap2's calls with `io::Result`, over the maps of `rawmap-core`.
 
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 
-use rawmap_core::{self as core, Advice, RemapOptions, UncheckedAdvice};
+use rawmap_core::{self as core, Advice, AsFd, Errno, Error, RemapOptions, UncheckedAdvice};
 
-use crate::{MapIfSafeError, MmapAsRawDesc, MmapOptions};
+use crate::desc::MmapAsRawDesc;
+use crate::options::{MapIfSafeError, MmapOptions};
 
 /// A read-only map that dereferences to `&[u8]`.
 ///
@@ -37,7 +34,9 @@ use crate::{MapIfSafeError, MmapAsRawDesc, MmapOptions};
 /// assert!(map.starts_with(b"conf"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct Mmap(core::Mmap);
+pub struct Mmap {
+    map: core::Mmap,
+}
 
 /// A writable map that dereferences to `&mut [u8]`.
 ///
@@ -61,12 +60,16 @@ pub struct Mmap(core::Mmap);
 /// map.flush_range(5000, 5)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct MmapMut(core::MmapMut);
+pub struct MmapMut {
+    map: core::MmapMut,
+    // With `keep_file`.
+    file: Option<OwnedFd>,
+}
 
 /// A writable map without slices: raw pointers only.
 ///
-/// For memory that another process, a device or the kernel may change at any time. See
-/// [`rawmap_core::MmapRaw`].
+/// For memory that another process, a device or the kernel may change at any time. It dereferences to
+/// [`rawmap_core::MmapRaw`], which has all calls beyond memmap2's.
 ///
 /// # Examples
 ///
@@ -81,7 +84,11 @@ pub struct MmapMut(core::MmapMut);
 /// map.flush_range(100, 1)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct MmapRaw(core::MmapRaw);
+pub struct MmapRaw {
+    map: core::MmapRaw,
+    // With `keep_file`.
+    file: Option<OwnedFd>,
+}
 
 /// The calls that every kind of map has.
 macro_rules! common {
@@ -99,7 +106,7 @@ macro_rules! common {
             /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
             #[inline]
             pub fn advise(&self, advice: Advice) -> io::Result<()> {
-                Ok(self.0.advise(advice)?)
+                Ok(self.map.advise(advice)?)
             }
 
             /// Tells the kernel how `len` bytes at `offset` will be used, rounded out to whole
@@ -119,7 +126,7 @@ macro_rules! common {
                 offset: usize,
                 len: usize,
             ) -> io::Result<()> {
-                Ok(self.0.advise_range(advice, offset, len)?)
+                Ok(self.map.advise_range(advice, offset, len)?)
             }
 
             /// Gives advice that can change what the memory holds.
@@ -137,7 +144,7 @@ macro_rules! common {
             #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
             pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> io::Result<()> {
                 // SAFETY: the caller's duty, passed on.
-                unsafe { self.0.unchecked_advise(advice)? };
+                unsafe { self.map.unchecked_advise(advice)? };
                 Ok(())
             }
 
@@ -161,25 +168,7 @@ macro_rules! common {
                 len: usize,
             ) -> io::Result<()> {
                 // SAFETY: the caller's duty, passed on.
-                unsafe { self.0.unchecked_advise_range(advice, offset, len)? };
-                Ok(())
-            }
-
-            /// Says whether a child made by fork(2) finds zeros here: for keys in private anonymous memory. See
-            /// [`rawmap_core::MmapRaw::wipe_on_fork`].
-            ///
-            /// # Safety
-            ///
-            /// - In a child, nobody relies on what a reference into the map showed before.
-            ///
-            /// # Errors
-            ///
-            /// - What the kernel refuses: not private anonymous memory, or older than 4.14 (`EINVAL`).
-            #[inline]
-            #[allow(unsafe_code, reason = "passes the duty on")]
-            pub unsafe fn wipe_on_fork(&self, wipe: bool) -> io::Result<()> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.0.wipe_on_fork(wipe)? };
+                unsafe { self.map.unchecked_advise_range(advice, offset, len)? };
                 Ok(())
             }
 
@@ -195,7 +184,7 @@ macro_rules! common {
             /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
             #[inline]
             pub fn lock(&self) -> io::Result<()> {
-                Ok(self.0.lock()?)
+                Ok(self.map.lock()?)
             }
 
             /// Undoes every [`lock`](Self::lock).
@@ -205,7 +194,7 @@ macro_rules! common {
             /// - What the kernel refuses.
             #[inline]
             pub fn unlock(&self) -> io::Result<()> {
-                Ok(self.0.unlock()?)
+                Ok(self.map.unlock()?)
             }
 
             /// Changes the length of the map to `new_len` bytes. The file stays as it is, and on an
@@ -233,53 +222,34 @@ macro_rules! common {
                 options: RemapOptions,
             ) -> io::Result<()> {
                 // SAFETY: the caller's duty, passed on.
-                unsafe { self.0.remap(new_len, options)? };
+                unsafe { self.map.remap(new_len, options)? };
                 Ok(())
             }
         }
 
         impl fmt::Debug for $map {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(&self.map, f)
             }
         }
+    };
+}
 
-        impl $map {
-            /// Brings `len` bytes at `offset` into memory, and finds out whether they can be read without
-            /// a signal. See [`rawmap_core::MmapRaw::prefault_read`].
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidInput`: the range ends past the map; nothing was touched.
-            /// - `Other`, with [`rawmap_core::Error::Unreachable`] inside: it cannot be read from there on.
-            /// - What the kernel refuses: no memory.
-            pub fn prefault_read(&self, offset: usize, len: usize) -> io::Result<()> {
-                Ok(self.raw().prefault_read(offset, len)?)
-            }
-
-            /// Gives how many of the kernel's pages that hold `len` bytes at `offset` are in memory. See
-            /// [`rawmap_core::MmapRaw::resident_pages`].
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidInput`: the range ends past the map.
-            /// - What the kernel refuses.
-            pub fn resident_pages(&self, offset: usize, len: usize) -> io::Result<usize> {
-                Ok(self.raw().resident_pages(offset, len)?)
-            }
-        }
-
+/// From core's map, and to it.
+macro_rules! convert {
+    ($map:ident $($file:ident)?) => {
         impl From<core::$map> for $map {
             #[inline]
             fn from(map: core::$map) -> Self {
-                Self(map)
+                Self { map, $($file: None)? }
             }
         }
 
+        /// A file that was kept is closed.
         impl From<$map> for core::$map {
             #[inline]
             fn from(map: $map) -> Self {
-                map.0
+                map.map
             }
         }
     };
@@ -305,7 +275,7 @@ macro_rules! flush {
             /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
             #[inline]
             pub fn flush(&self) -> io::Result<()> {
-                Ok(self.0.flush()?)
+                Ok(self.map.flush()?)
             }
 
             /// Starts to write every changed byte to the medium, if the map keeps its file; see
@@ -313,15 +283,14 @@ macro_rules! flush {
             /// [`flush`](Self::flush) promises anything.
             ///
             /// A map that keeps none asks by `msync` with `MS_ASYNC`, and on Linux that starts nothing:
-            /// the bytes are written in the kernel's own time, about 30 seconds later. For such a map there
-            /// is [`start_writeback`](Self::start_writeback).
+            /// the bytes are written in the kernel's own time, about 30 seconds later.
             ///
             /// # Errors
             ///
-            /// - What the kernel refuses.
+            /// - As for [`flush`](Self::flush).
             #[inline]
             pub fn flush_async(&self) -> io::Result<()> {
-                Ok(self.0.flush_async()?)
+                self.flush_async_range(0, self.raw().len())
             }
 
             /// Like [`flush`](Self::flush), for `len` bytes at `offset`, rounded out to whole pages.
@@ -333,7 +302,7 @@ macro_rules! flush {
             /// - As for [`flush`](Self::flush).
             #[inline]
             pub fn flush_range(&self, offset: usize, len: usize) -> io::Result<()> {
-                Ok(self.0.flush_range(offset, len)?)
+                Ok(self.map.flush_range(offset, len)?)
             }
 
             /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
@@ -344,7 +313,16 @@ macro_rules! flush {
             /// - As for [`flush_async`](Self::flush_async).
             #[inline]
             pub fn flush_async_range(&self, offset: usize, len: usize) -> io::Result<()> {
-                Ok(self.0.flush_async_range(offset, len)?)
+                Ok(match &self.file {
+                    Some(file) => self.raw().start_writeback(file, offset, len)?,
+                    None => self.map.flush_async_range(offset, len)?,
+                })
+            }
+
+            /// Keeps the file for [`flush_async`](Self::flush_async).
+            pub(crate) fn keep(mut self, file: OwnedFd) -> Self {
+                self.file = Some(file);
+                self
             }
         }
     };
@@ -358,27 +336,40 @@ macro_rules! slice {
 
             #[inline]
             fn deref(&self) -> &[u8] {
-                &self.0
+                &self.map
             }
         }
 
         impl AsRef<[u8]> for $map {
             #[inline]
             fn as_ref(&self) -> &[u8] {
-                &self.0
+                &self.map
             }
         }
 
         impl $map {
-            fn raw(&self) -> &core::MmapRaw {
-                self.0.as_raw()
-            }
-        }
-
-        impl From<$map> for MmapRaw {
+            /// Returns the map without its slices, for the calls that memmap2 does not have: prefault, lost, retry.
+            #[must_use]
             #[inline]
-            fn from(map: $map) -> Self {
-                Self(map.0.into())
+            pub const fn as_raw(&self) -> &core::MmapRaw {
+                self.map.as_raw()
+            }
+
+            /// Acknowledges a loss of a contained map, and makes all of it the file's again. See
+            /// [`rawmap_core::MmapRaw::recover`].
+            ///
+            /// # Safety
+            ///
+            /// - The file is the one that is mapped.
+            ///
+            /// # Errors
+            ///
+            /// - As for [`rawmap_core::MmapRaw::recover`].
+            #[cfg(feature = "fault")]
+            #[allow(unsafe_code, reason = "passes the duty on")]
+            pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.map.recover(file) }
             }
         }
 
@@ -393,10 +384,88 @@ macro_rules! slice {
 common!(Mmap);
 common!(MmapMut);
 common!(MmapRaw);
+convert!(Mmap);
+convert!(MmapMut file);
+convert!(MmapRaw file);
 flush!(MmapMut);
 flush!(MmapRaw);
 slice!(Mmap);
 slice!(MmapMut);
+
+impl From<Mmap> for MmapRaw {
+    #[inline]
+    fn from(map: Mmap) -> Self {
+        core::MmapRaw::from(map.map).into()
+    }
+}
+
+impl From<MmapMut> for MmapRaw {
+    #[inline]
+    fn from(MmapMut { map, file }: MmapMut) -> Self {
+        let map = map.into();
+        Self { map, file }
+    }
+}
+
+impl Deref for MmapRaw {
+    type Target = core::MmapRaw;
+
+    #[inline]
+    fn deref(&self) -> &core::MmapRaw {
+        &self.map
+    }
+}
+
+impl DerefMut for MmapRaw {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut core::MmapRaw {
+        &mut self.map
+    }
+}
+
+impl MmapRaw {
+    /// Maps a file shared, for reading and writing: `MmapOptions::new().map_raw(file)`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MmapOptions::map_raw`].
+    #[inline]
+    pub fn map_raw<T: MmapAsRawDesc>(file: T) -> io::Result<Self> {
+        MmapOptions::new().map_raw(file)
+    }
+
+    /// Returns a pointer to the first byte; see [`rawmap_core::MmapRaw::as_ptr`].
+    #[must_use]
+    #[inline]
+    pub const fn as_ptr(&self) -> *const u8 {
+        self.map.as_ptr()
+    }
+
+    /// Returns a pointer to the first byte, valid for writes where the map is writable.
+    #[must_use]
+    #[inline]
+    pub const fn as_mut_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Returns the length in bytes, as it was asked for.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Tells whether the length is 0.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    const fn raw(&self) -> &core::MmapRaw {
+        &self.map
+    }
+}
 
 impl Mmap {
     /// Maps a file shared, for reading: `MmapOptions::new().map(file)`.
@@ -433,7 +502,7 @@ impl Mmap {
     /// - What the kernel refuses (`EACCES`). The map is gone then.
     #[inline]
     pub fn make_mut(self) -> io::Result<MmapMut> {
-        Ok(MmapMut(self.0.make_mut()?))
+        Ok(self.map.make_mut()?.into())
     }
 }
 
@@ -471,7 +540,7 @@ impl MmapMut {
     /// - What the kernel refuses. The map is gone then.
     #[inline]
     pub fn make_read_only(self) -> io::Result<Mmap> {
-        Ok(Mmap(self.0.make_read_only()?))
+        Ok(self.map.make_read_only()?.into())
     }
 
     /// Makes the map readable and executable, and no longer writable.
@@ -485,20 +554,68 @@ impl MmapMut {
     ///   then.
     #[inline]
     pub fn make_exec(self) -> io::Result<Mmap> {
-        Ok(Mmap(self.0.make_exec()?))
+        Ok(self.map.make_exec()?.into())
     }
 }
 
 impl DerefMut for MmapMut {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.map
     }
 }
 
 impl AsMut<[u8]> for MmapMut {
     #[inline]
     fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.map
+    }
+}
+
+impl MmapMut {
+    const fn raw(&self) -> &core::MmapRaw {
+        self.map.as_raw()
+    }
+
+    /// Flushes once more after a flush failed, and what the kernel then took for stored; see
+    /// [`rawmap_core::MmapRaw::retry_flush`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`rawmap_core::MmapRaw::retry_flush`].
+    pub fn retry_flush(&self) -> Result<(), Error> {
+        self.raw().retry_flush()
+    }
+
+    /// Returns the error number of the flush that failed, until a [`retry_flush`](Self::retry_flush) succeeds.
+    #[must_use]
+    pub fn failed(&self) -> Option<Errno> {
+        self.raw().failed()
+    }
+
+    /// Extends the file and the map together, or leaves both as they were. `file` is the one that is mapped. See
+    /// [`rawmap_core::MmapRaw::grow`].
+    ///
+    /// # Errors
+    ///
+    /// - As for [`rawmap_core::MmapRaw::grow`].
+    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+        self.map.grow(file, new_len)
+    }
+}
+
+impl core::adapter::Backing for MmapMut {
+    #[inline]
+    fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
+        self.map.edit(offset, len)
+    }
+
+    #[inline]
+    fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
+        self.map.commit(offset, len)
+    }
+
+    fn commit_all(&mut self) -> Result<(), Error> {
+        self.map.commit_all()
     }
 }

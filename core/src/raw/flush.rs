@@ -1,0 +1,460 @@
+//! Stores the bytes of a map, and remembers a store that failed.
+//!
+//! From a call to the kernel: [`Span`] checks the range, `locate` rounds it to pages and places it in the address space,
+//! `sys` asks the kernel. What the map remembers is in [`Health`].
+//!
+//! # Safety
+//!
+//! A checked range of a map, rounded to pages, lies inside the pages that the map owns.
+
+#![allow(unsafe_code, reason = "system calls on pages of the own map")]
+
+use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::{MmapRaw, NO_FILE, to_u64};
+use crate::error::{Call, Error};
+use crate::span::Span;
+use crate::sys::{self, AsFd, Errno, MsyncFlags, PATIENCE};
+
+/// Whether a flush failed, and whether a flush is more than msync(2). One word, so that no two facts can disagree:
+/// the lower half is 0 where msync(2) is all that there is to do.
+///
+/// | health | event | becomes |
+/// |---|---|---|
+/// | sound | a flush is `Ok` | sound |
+/// | any | a flush, or the collecting msync(2) of a retry, fails | failed, without a ticket |
+/// | any | a retry begins | the same, with its ticket |
+/// | with the ticket | the retry stored all resident pages | sound |
+/// | another ticket, or none | the retry stored all resident pages | as it is |
+/// | any | a retry fails | as it is |
+///
+/// A flush only loads, and only stores where it fails: on aarch64 a read-modify-write is a call of a helper that
+/// needs libc. Retries have some.
+#[derive(Debug)]
+pub(super) struct Health(AtomicU32);
+
+/// The errno of the flush that failed, or 0.
+const ERRNO: u32 = 0xfff;
+/// The map may lose pages. Set once, before the map is handed out.
+#[cfg(feature = "fault")]
+const CONTAINED: u32 = 1 << 12;
+const TICKET: u32 = 0xffff << 16;
+
+/// A retry that was begun.
+#[derive(Debug)]
+struct Ticket(u32);
+
+// Relaxed, all of it: it says nothing about other memory.
+const ORDER: Ordering = Ordering::Relaxed;
+
+impl Health {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    #[cfg(feature = "fault")]
+    pub(super) fn contain(&mut self) {
+        *self.0.get_mut() |= CONTAINED;
+    }
+
+    /// Tells whether msync(2) is all that a flush takes.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.0.load(ORDER) & !TICKET == 0
+    }
+
+    fn failed(&self) -> Option<Errno> {
+        let errno = self.0.load(ORDER) & ERRNO;
+        (errno != 0).then(|| Errno::from_raw_os_error(errno.cast_signed()))
+    }
+
+    /// Takes the ticket away: a retry that is under way does not end well.
+    fn set_failed(&self, errno: Errno) {
+        let errno = errno.raw_os_error().cast_unsigned() & ERRNO;
+        let kept = self.0.load(ORDER) & !ERRNO & !TICKET;
+        self.0.store(kept | errno, ORDER);
+    }
+
+    fn begin_retry(&self) -> Ticket {
+        static TICKETS: AtomicU32 = AtomicU32::new(0);
+        // Never 0, and another for each of the retries that can be under way at the same time.
+        let ticket = (TICKETS.fetch_add(1, ORDER) | 1 << 15).wrapping_shl(16);
+        let mut word = self.0.load(ORDER);
+        loop {
+            let marked = word & !TICKET | ticket;
+            match self.0.compare_exchange_weak(word, marked, ORDER, ORDER) {
+                Ok(_) => return Ticket(marked),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn end_retry(&self, ticket: &Ticket) {
+        let sound = ticket.0 & !ERRNO & !TICKET;
+        let _ = self.0.compare_exchange(ticket.0, sound, ORDER, ORDER);
+    }
+}
+
+impl MmapRaw {
+    /// `msync(.., MS_SYNC)` of the whole map -- writes every changed byte to the medium and waits.
+    ///
+    /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the wait
+    /// does not end it. A private map ([`map_copy`](crate::MmapOptions::map_copy) and private anonymous
+    /// memory) stores nothing: it is `Ok`, and there is nothing to survive. The file's times need
+    /// not be stored.
+    ///
+    /// f2fs has a bug here (seen in Linux 6.1 and 6.12): it flushes the device too early in the first fsync(2) or
+    /// msync(2) after each of its checkpoints, if that has to store a new length or new blocks of the file. A power
+    /// cut before the next one may lose these. Bytes that replace stored ones are not affected.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...), now or in a flush before. The kernel then
+    ///   forgets that the pages were changed, and a second msync(2) would say `Ok` without having stored
+    ///   them. So this and every other flush of the map fails until
+    ///   [`retry_flush`](Self::retry_flush) succeeds. With `EINTR`, a thousand signals in a row interrupted the call,
+    ///   and the map is as before.
+    /// - [`Error::Lost`]: a contained map lost bytes to SIGBUS, and that was not acknowledged, or they are of this
+    ///   range; or the file no longer reaches to the page of its last byte. (In the file's last page, bytes past its
+    ///   end are in memory only, and that is not an error.) A range that never lay in the file is such a
+    ///   range, too. See the feature `fault`, `MmapOptions::contained`.
+    ///
+    /// The kernel reports a failure once for each open file, not for each map or thread. Where several maps
+    /// are of one open file, or threads flush a map at the same time, one of them gets the error and the others
+    /// may get `Ok`: take the error of one as an error of all.
+    ///
+    /// The kernel stores to the file that was open when it was mapped. On overlayfs, a file of a lower layer that was
+    /// opened for reading only is another one after its copy-up.
+    ///
+    /// # References
+    ///
+    /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
+    #[inline]
+    pub fn flush(&self) -> Result<(), Error> {
+        self.sync(0, self.len)
+    }
+
+    /// `msync(.., MS_ASYNC)` of the whole map -- starts nothing on Linux: the kernel checks the range and returns.
+    ///
+    /// The bytes are written when the kernel's own timer gets to them, about 30 seconds later. Only a later
+    /// [`flush`](Self::flush) promises anything. [`start_writeback`](Self::start_writeback) does start.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`flush`](Self::flush).
+    #[inline]
+    pub fn flush_async(&self) -> Result<(), Error> {
+        self.flush_async_range(0, self.len)
+    }
+
+    /// Flushes `len` bytes at `offset`; see [`flush`](Self::flush).
+    ///
+    /// Whole pages are written, so bytes around the range may be stored too. 0 bytes store
+    /// nothing. One call is one flush command to the device: to store many small changes, one call
+    /// over all of them costs far less than a call for each.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was stored.
+    /// - [`Error::Sys`], [`Error::Lost`]: as for [`flush`](Self::flush).
+    #[inline]
+    pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.sync(offset, len)
+    }
+
+    /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map.
+    /// - As for [`flush`](Self::flush).
+    pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len)?;
+        self.check_sound(span)?;
+        if span.is_empty() {
+            return Ok(());
+        }
+        self.ranged(Call::Msync, span, self.msync(span, MsyncFlags::ASYNC))
+    }
+
+    /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its
+    /// times too.
+    ///
+    /// [`flush`](Self::flush) stores what is needed to find the bytes again, and that includes the length on
+    /// the file systems of Linux; the times it need not store. A file that was just created has its name in
+    /// its directory: fsync that.
+    ///
+    /// `file` is the one that is mapped, through any descriptor. The call flushes the map, too: a failure that was told to
+    /// another descriptor of the file is seen only there. It takes part in the map's memory of failures.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: write-back failed, now or in a flush before.
+    /// - [`Error::Lost`]: as for [`flush`](Self::flush).
+    ///
+    /// # References
+    ///
+    /// - [fsync(2)](https://man7.org/linux/man-pages/man2/fsync.2.html)
+    pub fn flush_all<F: AsFd>(&self, file: F) -> Result<(), Error> {
+        let whole = Span::whole(self.len);
+        self.flush_span(whole)?;
+        match sys::fsync(file.as_fd()) {
+            Ok(()) => self.check_sound(whole),
+            Err(errno) => Err(self.remember(Call::Fsync, errno, whole)),
+        }
+    }
+
+    /// `posix_fadvise(.., POSIX_FADV_DONTNEED)` -- starts to write `len` bytes at `offset` to the medium,
+    /// and does not wait for it.
+    ///
+    /// A later [`flush`](Self::flush) then has less to wait for. Nothing is promised before that one
+    /// is `Ok`. Whole pages are written. Pages of the range that are clean and that no map uses leave the
+    /// page cache. Linux before 5.18 starts nothing while the device has too much to do already.
+    ///
+    /// `file` is the one that is mapped: a map does not keep it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was started.
+    /// - [`Error::NoFile`]: the map is of memory, not of a file.
+    /// - [`Error::Sys`]: not a file that has pages (`ESPIPE`), or not open (`EBADF`); or a flush failed
+    ///   before.
+    ///
+    /// # References
+    ///
+    /// - [posix_fadvise(2)](https://man7.org/linux/man-pages/man2/posix_fadvise.2.html)
+    pub fn start_writeback<F: AsFd>(
+        &self,
+        file: F,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len)?;
+        // A page that failed counts as clean: it must not be dropped.
+        self.check_sound(span)?;
+        let at = self.file_offset()?.saturating_add(to_u64(span.offset()));
+        let Some(len) = NonZeroU64::new(to_u64(span.len())) else {
+            return Ok(());
+        };
+        let started = sys::drop_clean_pages(file.as_fd(), at, Some(len));
+        self.ranged(Call::Fadvise, span, started)
+    }
+
+    /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for
+    /// stored.
+    ///
+    /// After a failed write-back the kernel marks the pages clean, so that a second msync(2) says `Ok`
+    /// without having stored them. The map remembers the failure, and every flush fails until this call
+    /// succeeds. It makes the pages dirty again, by an atomic read-modify-write of the kernel's in each, which changes
+    /// nothing and is safe beside other writers, and flushes the map.
+    ///
+    /// The kernel does not tell which pages failed, so this takes all pages of the map that are in
+    /// memory: they are all written, whatever their protection is. If the process may not write the file (it has given up
+    /// root, say), the kernel does not tell which are in memory, and all are read. Do not wait long: a page that
+    /// the kernel takes for clean can be dropped when memory is short, and then reads as what the medium
+    /// has. [`Tracked`](crate::Tracked) looks for such pages.
+    ///
+    /// It does the same where no flush of this map failed. That is needed where several maps are of one open file: after
+    /// a failure, retry each of them. The kernel tells the failure once, and a retry of one map may take the news from the
+    /// others. A private map has nothing to retry.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Sys`]: the write-back failed again, or the file is open for reading only (mprotect(2), `EACCES`), or a
+    ///   filter of system calls refuses futex(2) and the kernel is older than 5.14.
+    /// - [`Error::Unwritable`], [`Error::Unreachable`]: a page cannot be made dirty: the disk is full, or the file
+    ///   system has become read-only.
+    /// - [`Error::Lost`]: a contained map lost pages, and has not recovered them.
+    ///
+    /// In each case the map stays as it is, failed.
+    #[cold]
+    pub fn retry_flush(&self) -> Result<(), Error> {
+        self.retry(Span::whole(0), || Ok(()))
+    }
+
+    /// Returns the error number of the flush that failed, until a
+    /// [`retry_flush`](Self::retry_flush) succeeds.
+    #[must_use]
+    #[inline]
+    pub fn failed(&self) -> Option<Errno> {
+        self.health.failed()
+    }
+
+    /// Returns where the map begins in its file, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NoFile`]: the map is of memory, not of a file.
+    pub const fn file_offset(&self) -> Result<u64, Error> {
+        match self.file_offset {
+            NO_FILE => Err(Error::NoFile),
+            offset => Ok(offset),
+        }
+    }
+
+    #[inline]
+    fn sync(&self, offset: usize, len: usize) -> Result<(), Error> {
+        let Some(span) = Span::not_empty(offset, len, self.len) else {
+            return self.sync_nothing(offset, len);
+        };
+        if !self.health.is_plain() {
+            return self.flush_again(offset, len);
+        }
+        // `cover` of a span that is known to hold a byte.
+        let (start, in_page) = self.locate(span.offset());
+        let whole = span.len().wrapping_add(in_page);
+        // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
+        // of this map.
+        match unsafe { sys::msync(start, whole, MsyncFlags::SYNC) } {
+            Ok(()) => Ok(()),
+            Err(errno) => self.sync_refused(errno, offset, len),
+        }
+    }
+
+    /// No bytes store nothing; or there is an error to tell. Out of line, as the next two, for the sake of `sync`.
+    #[cold]
+    #[inline(never)]
+    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.check_sound(Span::new(offset, len, self.len)?)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_again(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.flush_span(Span::new(offset, len, self.len)?)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sync_refused(&self, errno: Errno, offset: usize, len: usize) -> Result<(), Error> {
+        if errno == Errno::INTR {
+            return self.flush_again(offset, len);
+        }
+        Err(self.remember(Call::Msync, errno, Span::new(offset, len, self.len)?))
+    }
+
+    /// Tells of a flush that failed before, of a loss that was not acknowledged, and of one in the span.
+    pub(crate) fn check_sound(&self, span: Span) -> Result<(), Error> {
+        if let Some(errno) = self.failed() {
+            return self.ranged(Call::Msync, span, Err(errno));
+        }
+        self.check_not_lost(span)
+    }
+
+    /// `flush_range` of a span.
+    pub(crate) fn flush_span(&self, span: Span) -> Result<(), Error> {
+        self.check_sound(span)?;
+        self.store(span)?;
+        self.check_reached(span)
+    }
+
+    /// Stores a span, whatever the health is.
+    fn store(&self, span: Span) -> Result<(), Error> {
+        if span.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..PATIENCE {
+            // The kernel remembers no progress: the whole range each time.
+            match self.msync(span, MsyncFlags::SYNC) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.remember(Call::Msync, errno, span)),
+            }
+        }
+        self.ranged(Call::Msync, span, Err(Errno::INTR))
+    }
+
+    /// msync(2) of a span that holds a byte.
+    fn msync(&self, span: Span, flags: MsyncFlags) -> Result<(), Errno> {
+        let (start, len) = self.cover(span);
+        // SAFETY: `cover` gives pages of this map.
+        unsafe { sys::msync(start, len, flags) }
+    }
+
+    /// Keeps the failure of a flush, and makes it an error. Any counts: a file system may hand on whatever
+    /// its device says.
+    #[cold]
+    #[inline(never)]
+    fn remember(&self, call: Call, errno: Errno, span: Span) -> Error {
+        if errno != Errno::INTR {
+            self.health.set_failed(errno);
+        }
+        Error::of_range(call, errno, to_u64(span.offset()), to_u64(span.len()))
+    }
+
+    /// Flushes all of the map once more. In this order: collects the errors that are older, so that the retry does not
+    /// fail for them; calls `check`, before any page is touched; makes the resident pages dirty; flushes; forgets the
+    /// failure, unless another was recorded meanwhile. The file has to reach to the end of `pending`.
+    pub(crate) fn retry(
+        &self,
+        pending: Span,
+        check: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let whole = Span::whole(self.len);
+        self.check_not_lost(whole)?;
+        // The kernel may have tried again by itself, or try right now, and keeps that error for the next call that
+        // asks. Unless the retry succeeds it must not be forgotten.
+        let _ = self.store(whole);
+        let ticket = self.health.begin_retry();
+        check()?;
+        if !self.is_private() {
+            self.dirty_again()?;
+        }
+        self.store(whole)?;
+        self.check_not_lost(whole)?;
+        self.check_reached(pending)?;
+        self.health.end_retry(&ticket);
+        // The kernel tells one of those that flush at the same time. It may have been another.
+        self.check_sound(pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_stays_until_a_retry_ends_well() {
+        let state = Health::new();
+        assert!(state.is_plain() && state.failed().is_none());
+        state.set_failed(Errno::IO);
+        assert_eq!(state.failed(), Some(Errno::IO));
+        // One that is given up.
+        let _ = state.begin_retry();
+        assert_eq!(state.failed(), Some(Errno::IO));
+        assert!(!state.is_plain());
+        let ticket = state.begin_retry();
+        state.end_retry(&ticket);
+        assert!(state.is_plain() && state.failed().is_none());
+        // One that began where nothing had failed.
+        let _ = state.begin_retry();
+        assert!(state.is_plain());
+    }
+
+    #[test]
+    fn a_retry_does_not_forget_what_came_after_it_began() {
+        let state = Health::new();
+        state.set_failed(Errno::IO);
+        let (first, second) = (state.begin_retry(), state.begin_retry());
+        // Of two retries the later one counts.
+        state.end_retry(&first);
+        assert_eq!(state.failed(), Some(Errno::IO));
+        state.set_failed(Errno::NOSPC);
+        state.end_retry(&second);
+        assert_eq!(state.failed(), Some(Errno::NOSPC));
+    }
+
+    #[cfg(feature = "fault")]
+    #[test]
+    fn a_contained_map_is_contained_after_a_retry() {
+        let mut state = Health::new();
+        state.contain();
+        assert!(!state.is_plain() && state.failed().is_none());
+        state.set_failed(Errno::IO);
+        let ticket = state.begin_retry();
+        state.end_retry(&ticket);
+        assert!(!state.is_plain() && state.failed().is_none());
+    }
+}
