@@ -70,128 +70,56 @@ pub struct MmapMut {
     raw: MmapRaw,
 }
 
-/// The calls that both kinds of map have, passed on to [`MmapRaw`].
+/// Calls that are passed on to [`MmapRaw`].
+macro_rules! forward {
+    ($($what:literal $name:ident($($argument:ident: $type:ty),*))*) => {$(
+        #[doc = concat!($what, " See [`MmapRaw::", stringify!($name), "`].")]
+        ///
+        /// # Errors
+        ///
+        /// - As there.
+        #[inline]
+        pub fn $name(&self $(, $argument: $type)*) -> Result<(), Error> {
+            self.raw.$name($($argument),*)
+        }
+    )*};
+    (unsafe $($what:literal $name:ident($this:ty $(, $argument:ident: $type:ty)*))*) => {$(
+        #[doc = concat!($what, " See [`MmapRaw::", stringify!($name), "`].")]
+        ///
+        /// # Safety
+        ///
+        /// - As there.
+        ///
+        /// # Errors
+        ///
+        /// - As there.
+        #[inline]
+        pub unsafe fn $name(self: $this $(, $argument: $type)*) -> Result<(), Error> {
+            // SAFETY: the caller's duty, passed on.
+            unsafe { self.raw.$name($($argument),*) }
+        }
+    )*};
+}
+
+/// The calls that both kinds of map have.
 macro_rules! common {
     ($map:ident) => {
         impl $map {
-            /// Tells the kernel how the map will be used. See [`MmapRaw::advise`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
-            #[inline]
-            pub fn advise(&self, advice: Advice) -> Result<(), Error> {
-                self.raw.advise(advice)
+            forward! {
+                "Tells the kernel how the map will be used." advise(advice: Advice)
+                "Tells the kernel how `len` bytes at `offset` will be used."
+                advise_range(advice: Advice, offset: usize, len: usize)
+                "Reads the map into memory and keeps it there." lock()
+                "Undoes every [`lock`](Self::lock)." unlock()
             }
-
-            /// Tells the kernel how `len` bytes at `offset` will be used. See
-            /// [`MmapRaw::advise_range`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::OutOfRange`]: the range ends past the map.
-            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
-            #[inline]
-            pub fn advise_range(
-                &self,
-                advice: Advice,
-                offset: usize,
-                len: usize,
-            ) -> Result<(), Error> {
-                self.raw.advise_range(advice, offset, len)
-            }
-
-            /// Gives advice that can change what the memory holds. See
-            /// [`MmapRaw::unchecked_advise`].
-            ///
-            /// # Safety
-            ///
-            /// - As for [`MmapRaw::unchecked_advise`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
-            #[inline]
-            pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> Result<(), Error> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.raw.unchecked_advise(advice) }
-            }
-
-            /// Gives advice that can change what the memory holds, for `len` bytes at `offset`. See
-            /// [`MmapRaw::unchecked_advise_range`].
-            ///
-            /// # Safety
-            ///
-            /// - As for [`MmapRaw::unchecked_advise`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::OutOfRange`]: the range ends past the map.
-            /// - [`Error::Sys`]: see [`MmapRaw::advise`].
-            #[inline]
-            pub unsafe fn unchecked_advise_range(
-                &self,
-                advice: UncheckedAdvice,
-                offset: usize,
-                len: usize,
-            ) -> Result<(), Error> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.raw.unchecked_advise_range(advice, offset, len) }
-            }
-
-            /// Says whether a child made by fork(2) finds zeros here. See [`MmapRaw::wipe_on_fork`].
-            ///
-            /// # Safety
-            ///
-            /// - As for [`MmapRaw::wipe_on_fork`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::Sys`]: see [`MmapRaw::wipe_on_fork`].
-            #[inline]
-            pub unsafe fn wipe_on_fork(&self, wipe: bool) -> Result<(), Error> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.raw.wipe_on_fork(wipe) }
-            }
-
-            /// Reads the map into memory and keeps it there. See [`MmapRaw::lock`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::Sys`]: see [`MmapRaw::lock`].
-            #[inline]
-            pub fn lock(&self) -> Result<(), Error> {
-                self.raw.lock()
-            }
-
-            /// Undoes [`lock`](Self::lock). See [`MmapRaw::unlock`].
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::Sys`]: see [`MmapRaw::unlock`].
-            #[inline]
-            pub fn unlock(&self) -> Result<(), Error> {
-                self.raw.unlock()
-            }
-
-            /// Changes the length of the map to `new_len` bytes. See [`MmapRaw::remap`].
-            ///
-            /// # Safety
-            ///
-            /// - Bytes past the end of the file are not accessed.
-            /// - Pointers made from the map are not used afterwards, if it may move or shrinks.
-            ///
-            /// # Errors
-            ///
-            /// - [`Error::TooLong`] and [`Error::Sys`]: see [`MmapRaw::remap`].
-            #[inline]
-            pub unsafe fn remap(
-                &mut self,
-                new_len: usize,
-                options: RemapOptions,
-            ) -> Result<(), Error> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.raw.remap(new_len, options) }
+            forward! { unsafe
+                "Gives advice that can change what the memory holds."
+                unchecked_advise(&Self, advice: UncheckedAdvice)
+                "Gives advice that can change what the memory holds, for `len` bytes at `offset`."
+                unchecked_advise_range(&Self, advice: UncheckedAdvice, offset: usize, len: usize)
+                "Says whether a child made by fork(2) finds zeros here." wipe_on_fork(&Self, wipe: bool)
+                "Changes the length of the map to `new_len` bytes."
+                remap(&mut Self, new_len: usize, options: RemapOptions)
             }
 
             /// Acknowledges a loss, and makes all of a contained map the file's again. See
@@ -285,46 +213,12 @@ impl Mmap {
 }
 
 impl MmapMut {
-    /// Writes every changed byte to the medium and waits. See [`MmapRaw::flush`].
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: see [`MmapRaw::flush`].
-    #[inline]
-    pub fn flush(&self) -> Result<(), Error> {
-        self.raw.flush()
-    }
-
-    /// Starts nothing on Linux. See [`MmapRaw::flush_async`], and [`MmapRaw::start_writeback`], which does.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: see [`MmapRaw::flush_async`].
-    #[inline]
-    pub fn flush_async(&self) -> Result<(), Error> {
-        self.raw.flush_async()
-    }
-
-    /// Writes `len` bytes at `offset` to the medium and waits. See [`MmapRaw::flush_range`].
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was stored.
-    /// - [`Error::Sys`]: see [`MmapRaw::flush`].
-    #[inline]
-    pub fn flush_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.raw.flush_range(offset, len)
-    }
-
-    /// Starts nothing on Linux. See [`MmapRaw::flush_async_range`].
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map.
-    /// - [`Error::Sys`]: see [`MmapRaw::flush_async`].
-    #[inline]
-    pub fn flush_async_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.raw.flush_async_range(offset, len)
+    forward! {
+        "Writes every changed byte to the medium and waits." flush()
+        "Starts nothing on Linux; [`MmapRaw::start_writeback`] does." flush_async()
+        "Writes `len` bytes at `offset` to the medium and waits." flush_range(offset: usize, len: usize)
+        "Starts nothing on Linux; [`MmapRaw::start_writeback`] does."
+        flush_async_range(offset: usize, len: usize)
     }
 
     /// Extends the file and the map together, or leaves both as they were. See [`MmapRaw::grow`].

@@ -140,26 +140,20 @@ impl BitOr for Seals {
 
 impl fmt::Debug for Seals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            (Self::SEAL, "SEAL"),
-            (Self::SHRINK, "SHRINK"),
-            (Self::GROW, "GROW"),
-            (Self::WRITE, "WRITE"),
-            (Self::FUTURE_WRITE, "FUTURE_WRITE"),
-        ];
+        let names = ["SEAL", "SHRINK", "GROW", "WRITE", "FUTURE_WRITE", "EXEC"];
+        let mut set = f.debug_set();
         let mut rest = self.0;
-        f.write_str("Seals(")?;
-        for (seal, name) in names {
-            if self.contains(seal) {
-                let separator = if rest == self.0 { "" } else { " | " };
-                write!(f, "{separator}{name}")?;
-                rest &= !seal.0;
+        for (bit, name) in names.into_iter().enumerate() {
+            let seal = 1 << bit;
+            if rest & seal != 0 {
+                set.entry(&format_args!("{name}"));
+                rest &= !seal;
             }
         }
         if rest != 0 {
-            write!(f, " | {rest:#x}")?;
+            set.entry(&format_args!("{rest:#x}"));
         }
-        f.write_str(")")
+        set.finish()
     }
 }
 

@@ -90,140 +90,57 @@ pub struct MmapRaw {
     file: Option<OwnedFd>,
 }
 
+/// memmap2's calls that core has, too, with `io::Result`.
+macro_rules! forward {
+    ($($what:literal $name:ident($($argument:ident: $type:ty),*))*) => {$(
+        #[doc = concat!($what, " See [`rawmap_core::MmapRaw::", stringify!($name), "`].")]
+        ///
+        /// # Errors
+        ///
+        /// - As there, as an `io::Error`: [`Error::from_io`] gives the numbers.
+        #[inline]
+        pub fn $name(&self $(, $argument: $type)*) -> io::Result<()> {
+            Ok(self.map.$name($($argument),*)?)
+        }
+    )*};
+    (unsafe $($what:literal $name:ident($this:ty $(, $argument:ident: $type:ty)*))*) => {$(
+        #[doc = concat!($what, " See [`rawmap_core::MmapRaw::", stringify!($name), "`].")]
+        ///
+        /// # Safety
+        ///
+        /// - As there.
+        ///
+        /// # Errors
+        ///
+        /// - As there, as an `io::Error`: [`Error::from_io`] gives the numbers.
+        #[inline]
+        #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+        pub unsafe fn $name(self: $this $(, $argument: $type)*) -> io::Result<()> {
+            // SAFETY: the caller's duty, passed on.
+            unsafe { self.map.$name($($argument),*)? };
+            Ok(())
+        }
+    )*};
+}
+
 /// The calls that every kind of map has.
 macro_rules! common {
     ($map:ident) => {
         impl $map {
-            /// Tells the kernel how the map will be used.
-            ///
-            /// # Errors
-            ///
-            /// - What the kernel refuses: it does not know the advice, or it does not fit this map
-            ///   (`EINVAL`), or a page cannot be had (`ENOMEM`, `EFAULT`, `EIO`).
-            ///
-            /// # References
-            ///
-            /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
-            #[inline]
-            pub fn advise(&self, advice: Advice) -> io::Result<()> {
-                Ok(self.map.advise(advice)?)
+            forward! {
+                "Tells the kernel how the map will be used." advise(advice: Advice)
+                "Tells the kernel how `len` bytes at `offset` will be used."
+                advise_range(advice: Advice, offset: usize, len: usize)
+                "Reads the map into memory and keeps it there." lock()
+                "Undoes every [`lock`](Self::lock)." unlock()
             }
-
-            /// Tells the kernel how `len` bytes at `offset` will be used, rounded out to whole
-            /// pages.
-            ///
-            /// Some advice splits the map into several VMAs, and each then costs a flush of the
-            /// device: see [`rawmap_core::MmapRaw::advise_range`].
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidInput`: the range ends past the map; nothing was advised.
-            /// - What the kernel refuses, as for [`advise`](Self::advise).
-            #[inline]
-            pub fn advise_range(
-                &self,
-                advice: Advice,
-                offset: usize,
-                len: usize,
-            ) -> io::Result<()> {
-                Ok(self.map.advise_range(advice, offset, len)?)
-            }
-
-            /// Gives advice that can change what the memory holds.
-            ///
-            /// # Safety
-            ///
-            /// - No reference to the map's bytes lives, or the advice leaves the bytes as they are.
-            /// - For [`UncheckedAdvice::Remove`]: no other map of the file, in any process, has a
-            ///   reference to the bytes.
-            ///
-            /// # Errors
-            ///
-            /// - What the kernel refuses, as for [`advise`](Self::advise).
-            #[inline]
-            #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-            pub unsafe fn unchecked_advise(&self, advice: UncheckedAdvice) -> io::Result<()> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.map.unchecked_advise(advice)? };
-                Ok(())
-            }
-
-            /// Gives advice that can change what the memory holds, for `len` bytes at `offset`,
-            /// rounded out to whole pages: bytes around the range change too.
-            ///
-            /// # Safety
-            ///
-            /// - As for [`unchecked_advise`](Self::unchecked_advise).
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidInput`: the range ends past the map; nothing was advised.
-            /// - What the kernel refuses, as for [`advise`](Self::advise).
-            #[inline]
-            #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-            pub unsafe fn unchecked_advise_range(
-                &self,
-                advice: UncheckedAdvice,
-                offset: usize,
-                len: usize,
-            ) -> io::Result<()> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.map.unchecked_advise_range(advice, offset, len)? };
-                Ok(())
-            }
-
-            /// Reads the map into memory and keeps it there.
-            ///
-            /// # Errors
-            ///
-            /// - What the kernel refuses: past the limit `RLIMIT_MEMLOCK` (`ENOMEM`, `EPERM`), or a
-            ///   page cannot be read (`EAGAIN`, `ENOMEM`).
-            ///
-            /// # References
-            ///
-            /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
-            #[inline]
-            pub fn lock(&self) -> io::Result<()> {
-                Ok(self.map.lock()?)
-            }
-
-            /// Undoes every [`lock`](Self::lock).
-            ///
-            /// # Errors
-            ///
-            /// - What the kernel refuses.
-            #[inline]
-            pub fn unlock(&self) -> io::Result<()> {
-                Ok(self.map.unlock()?)
-            }
-
-            /// Changes the length of the map to `new_len` bytes. The file stays as it is, and on an
-            /// error the map does too.
-            ///
-            /// # Safety
-            ///
-            /// - Bytes past the end of the file are not accessed: that raises SIGBUS.
-            /// - Pointers into the map are not used afterwards, if it may move or shrinks.
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidData`: `new_len` does not fit in an `isize`.
-            /// - What the kernel refuses: there is no room at this address and the options do not
-            ///   allow to move (`ENOMEM`), or the map is more than one VMA (`EFAULT`).
-            ///
-            /// # References
-            ///
-            /// - [mremap(2)](https://man7.org/linux/man-pages/man2/mremap.2.html)
-            #[inline]
-            #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-            pub unsafe fn remap(
-                &mut self,
-                new_len: usize,
-                options: RemapOptions,
-            ) -> io::Result<()> {
-                // SAFETY: the caller's duty, passed on.
-                unsafe { self.map.remap(new_len, options)? };
-                Ok(())
+            forward! { unsafe
+                "Gives advice that can change what the memory holds."
+                unchecked_advise(&Self, advice: UncheckedAdvice)
+                "Gives advice that can change what the memory holds, for `len` bytes at `offset`."
+                unchecked_advise_range(&Self, advice: UncheckedAdvice, offset: usize, len: usize)
+                "Changes the length of the map to `new_len` bytes."
+                remap(&mut Self, new_len: usize, options: RemapOptions)
             }
         }
 
@@ -259,23 +176,10 @@ macro_rules! convert {
 macro_rules! flush {
     ($map:ident) => {
         impl $map {
-            /// Writes every changed byte to the medium and waits.
-            ///
-            /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the
-            /// wait does not end it. A private map stores nothing: it is `Ok`, and there is nothing
-            /// to survive. The file's times need not be stored.
-            ///
-            /// # Errors
-            ///
-            /// - Write-back failed (`EIO`, `ENOSPC`, ...), now or in a flush before: every flush fails
-            ///   until [`retry_flush`](Self::retry_flush) succeeds. See there.
-            ///
-            /// # References
-            ///
-            /// - [msync(2)](https://man7.org/linux/man-pages/man2/msync.2.html)
-            #[inline]
-            pub fn flush(&self) -> io::Result<()> {
-                Ok(self.map.flush()?)
+            forward! {
+                "Writes every changed byte to the medium and waits: `Ok` is on stable storage." flush()
+                "Writes `len` bytes at `offset` to the medium and waits, rounded out to whole pages."
+                flush_range(offset: usize, len: usize)
             }
 
             /// Starts to write every changed byte to the medium, if the map keeps its file; see
@@ -291,18 +195,6 @@ macro_rules! flush {
             #[inline]
             pub fn flush_async(&self) -> io::Result<()> {
                 self.flush_async_range(0, self.raw().len())
-            }
-
-            /// Like [`flush`](Self::flush), for `len` bytes at `offset`, rounded out to whole pages.
-            /// 0 bytes store nothing.
-            ///
-            /// # Errors
-            ///
-            /// - `InvalidInput`: the range ends past the map; nothing was stored.
-            /// - As for [`flush`](Self::flush).
-            #[inline]
-            pub fn flush_range(&self, offset: usize, len: usize) -> io::Result<()> {
-                Ok(self.map.flush_range(offset, len)?)
             }
 
             /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.

@@ -9,8 +9,11 @@ use rawmap_core::{self as core, AsFd, Error, PageSize, memfd};
 use crate::desc::{MmapAsRawDesc, MmapRawDescriptor};
 use crate::map::{Mmap, MmapMut, MmapRaw};
 
-/// How to map: offset, length and flags. Make one, set what differs from the default, call a
+/// Says how to map: offset, length and flags. Make one, set what differs from the default, call a
 /// `map*` function; it can be used again.
+///
+/// What an option means for which constructor is in the table of [`rawmap_core::MmapOptions`]; and
+/// [`keep_file`](Self::keep_file) is for `map_mut`, `map_raw`, `map_raw_read_only` and `map_raw_sealed`, and refused by others.
 ///
 /// # Examples
 ///
@@ -31,6 +34,18 @@ pub struct MmapOptions {
     no_probe_handle: bool,
 }
 
+/// Core's options.
+macro_rules! setters {
+    ($($what:literal $name:ident($($argument:ident: $type:ty)?))*) => {$(
+        #[doc = concat!($what, " See [`rawmap_core::MmapOptions::", stringify!($name), "`].")]
+        #[inline]
+        pub fn $name(&mut self $(, $argument: $type)?) -> &mut Self {
+            self.core.$name($($argument)?);
+            self
+        }
+    )*};
+}
+
 impl MmapOptions {
     /// Starts with the defaults: offset 0, the whole file, no flag.
     #[must_use]
@@ -43,70 +58,15 @@ impl MmapOptions {
         }
     }
 
-    /// Starts the map at this byte of the file; default 0. Any byte, also inside a page and, on
-    /// 32-bit, past 4 GiB. Anonymous maps ignore it.
-    #[inline]
-    pub fn offset(&mut self, offset: u64) -> &mut Self {
-        self.core.offset(offset);
-        self
-    }
-
-    /// Sets the length of the map in bytes; default: from the offset to the end of the file, and 0
-    /// for anonymous maps.
-    ///
-    /// It is not checked against the file: a map may reach past its end, which programs use that
-    /// map ahead and then grow the file. An access past the page of the file's last byte raises
-    /// SIGBUS.
-    #[inline]
-    pub fn len(&mut self, len: usize) -> &mut Self {
-        self.core.len(len);
-        self
-    }
-
-    /// Supplies the page size, so that the kernel is not asked for it; see
-    /// [`rawmap_core::MmapOptions::page_size`].
-    #[inline]
-    pub fn page_size(&mut self, page: PageSize) -> &mut Self {
-        self.core.page_size(page);
-        self
-    }
-
-    /// `MAP_STACK`, for anonymous maps: memory fit for a thread's stack. From Linux 6.7 on it gets no
-    /// transparent huge pages; before, this does nothing. Maps of files ignore it.
-    #[doc(alias = "MAP_STACK")]
-    #[inline]
-    pub fn stack(&mut self) -> &mut Self {
-        self.core.stack();
-        self
-    }
-
-    /// `MAP_HUGETLB`, for private anonymous maps: use huge pages from the pool that was set aside.
-    ///
-    /// `page_bits` is the binary logarithm of the huge page size, 21 for 2 MiB; `None` or 0 is the
-    /// kernel's default size, and so is any size before Linux 3.8. Pages round up to whole huge ones;
-    /// the length stays as given. Maps of files ignore this.
-    #[doc(alias = "MAP_HUGETLB")]
-    #[inline]
-    pub fn huge(&mut self, page_bits: Option<u8>) -> &mut Self {
-        self.core.huge(page_bits);
-        self
-    }
-
-    /// `MAP_POPULATE`: fault all pages in now. Errors while doing so are not reported.
-    #[doc(alias = "MAP_POPULATE")]
-    #[inline]
-    pub fn populate(&mut self) -> &mut Self {
-        self.core.populate();
-        self
-    }
-
-    /// `MAP_NORESERVE`: reserve no swap. A later store may then find no memory, and the kernel
-    /// kills a process.
-    #[doc(alias = "MAP_NORESERVE")]
-    #[inline]
-    pub fn no_reserve_swap(&mut self) -> &mut Self {
-        self.core.no_reserve_swap();
-        self
+    setters! {
+        "Starts the map at this byte of the file; default 0." offset(offset: u64)
+        "Sets the length of the map in bytes; default: from the offset to the end of the file." len(len: usize)
+        "Supplies the page size, so that the kernel is not asked for it." page_size(page: PageSize)
+        "`MAP_STACK`, for anonymous maps: memory fit for a thread's stack." stack()
+        "`MAP_HUGETLB`, for private anonymous maps: uses huge pages." huge(page_bits: Option<u8>)
+        "`MAP_POPULATE`: faults all pages in now." populate()
+        "`MAP_NORESERVE`: reserves no swap." no_reserve_swap()
+        "For small updates in scattered places: a flush writes pages, and not a megabyte around each byte." scattered()
     }
 
     /// Keeps a duplicate of the file's descriptor in the map, so that `flush_async` really starts
@@ -122,20 +82,11 @@ impl MmapOptions {
         self
     }
 
-    /// For small updates in scattered places: a flush then writes pages, and not a megabyte around each
-    /// changed byte. See [`rawmap_core::MmapOptions::scattered`].
-    #[inline]
-    pub fn scattered(&mut self) -> &mut Self {
-        self.core.scattered();
-        self
-    }
-
-    /// Contains SIGBUS: where an access to the map would raise it, because the file got shorter, the disk is full or
-    /// the page cannot be read, the page is replaced by zeros and the map is lost from there on.
+    /// Contains SIGBUS: where an access to the map would raise it, the page is replaced by zeros and the map is lost from
+    /// there on. See [`rawmap_core::MmapOptions::contained`].
     ///
-    /// The constructor installs the handler, if [`fault::install`](crate::fault::install) has not been called. There are
-    /// [`fault::CAPACITY`](crate::fault::CAPACITY) places for such maps; without a free one it is `QuotaExceeded`,
-    /// and nothing is mapped. See [`rawmap_core::MmapOptions::contained`] and [`MmapRaw::lost`].
+    /// The constructor installs the handler, if [`fault::install`](crate::fault::install) has not been called. Without one of
+    /// the [`fault::CAPACITY`](crate::fault::CAPACITY) places it is `QuotaExceeded`, and nothing is mapped.
     #[cfg(feature = "fault")]
     #[inline]
     pub fn contained(&mut self) -> &mut Self {

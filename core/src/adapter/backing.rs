@@ -37,7 +37,9 @@ pub trait Backing: AsRef<[u8]> {
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error>;
 
     /// Waits until all of it is on the medium, also what was written before, and by others. A process that is killed
-    /// before it commits leaves such bytes: all processes read them, and they are not stored.
+    /// before it commits leaves such bytes: all processes read them, and they are not stored. The kernel may take them for
+    /// stored although the device failed. So a map writes all of its pages that are in memory; see
+    /// [`MmapRaw::retry_flush`](crate::MmapRaw::retry_flush).
     ///
     /// # Errors
     ///
@@ -89,7 +91,8 @@ impl Backing for MmapMut {
     }
 
     fn commit_all(&mut self) -> Result<(), Error> {
-        self.flush()
+        self.as_raw().check_sound(Span::whole(0))?;
+        self.as_raw().retry_flush()
     }
 }
 
@@ -108,7 +111,7 @@ impl<const N: usize> Backing for Tracked<N> {
 
     fn commit_all(&mut self) -> Result<(), Error> {
         Self::commit(self)?;
-        self.as_map().flush()
+        self.as_map().as_raw().retry_flush()
     }
 }
 

@@ -128,7 +128,9 @@ pub(crate) fn allocate(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()
     // A disk that lacks the room for what is past the end of the file is not filled in vain.
     let (_, file_len) = sys::file_type_and_len(file)?;
     if sys::lacks_room(file, end.saturating_sub(file_len.max(offset))) {
-        return Err(failed(Errno::NOSPC));
+        // Unless the kernel has another reason.
+        let asked = sys::fallocate(file, end.saturating_sub(1), 1, true);
+        return Err(failed(asked.err().unwrap_or(Errno::NOSPC)));
     }
     let (mut at, mut piece, mut interrupted) = (offset, len, 0u32);
     while at < end {
