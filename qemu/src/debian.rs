@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache;
-use crate::machine::end_with_us;
+use crate::command::{end_with_us, output};
 use crate::rows::{Lock, Machine, Origin, Package, Rows, Set, root};
 
 /// The name of a machine's kernel package in the lock.
@@ -130,23 +130,6 @@ fn mirror() -> Result<String> {
     let mut apt = Command::new(root().join("targets/apt"));
     apt.arg("mirror");
     Ok(output(apt)?.trim().to_owned())
-}
-
-/// What a command prints; an error is what it says itself.
-pub fn output(mut command: Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    end_with_us(&mut command);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .stdin(Stdio::null())
-        .output()
-        .context(name.clone())?;
-    let stderr = String::from_utf8_lossy(&stderr);
-    ensure!(status.success(), "{name}: {}", stderr.trim());
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 
 /// Fetches the files of a set, as locked; where the mirror has newer ones only, those, and says so.
@@ -279,4 +262,24 @@ pub fn userland(machine: &Machine) -> Result<PathBuf> {
     cache::once(&format!("{name}-{}", key(names)), |folder| {
         files.iter().try_for_each(|file| unpack(file, folder))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_packages() {
+        let (rows, lock) = (Rows::read().unwrap(), Lock::read().unwrap());
+        for (name, want) in wanted(&rows).unwrap() {
+            let set = lock.set.get(&name);
+            let set = set.unwrap_or_else(|| panic!("no {name}: run `cargo qemu lock`"));
+            assert!(set.is_for(&want), "{name}: run `cargo qemu lock`");
+            assert!(!set.file.is_empty(), "{name}");
+            for file in &set.file {
+                assert_eq!(file.sha256.len(), 64, "{}", file.path);
+                assert!(file.path.starts_with("pool/"), "{}", file.path);
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Disks with an empty file system.
+//! Disks with an empty file system, and how QEMU is told of them.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,8 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::debian::output;
-use crate::machine::{end_with_us, escaped};
+use crate::command::{end_with_us, output};
 use crate::rows::{Filesystem, Machine};
 
 /// Makes an image of so many bytes with a file system on it, and what a folder has.
@@ -92,4 +91,21 @@ pub fn empty_flash(
     let (device, skip, len) = (&flash.device, flash.skip, flash.len);
     let parts = format!("mtdparts={device}:{skip}m(firmware),{len}m(data) ubi.mtd=data");
     Ok((arguments, parts))
+}
+
+/// QEMU's arguments for a disk whose writes need not reach the host's own disk.
+pub fn disk(path: &Path, number: usize) -> Vec<String> {
+    let drive = format!(
+        "if=none,id=disk{number},format=raw,cache=unsafe,file={}",
+        escaped(path)
+    );
+    let device = format!("virtio-blk-pci,drive=disk{number}");
+    ["-drive", &drive, "-device", &device]
+        .map(str::to_owned)
+        .into()
+}
+
+/// A path inside one of QEMU's lists, where a comma would end it.
+pub fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }

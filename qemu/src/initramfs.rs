@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use cpio::newc::{Builder, trailer};
 use rawmap_guest::job::Job;
 
+use crate::command::end_with_us;
 use crate::kernel::Kernel;
-use crate::machine::end_with_us;
 use crate::rows::{Machine, root};
 
 /// Builds the guest's program for a machine: static, so that it runs before there is anything else.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::machine::end_with_us;
+use crate::command::{end_with_us, output};
 use crate::rows::{Machine, Origin, Rows, root};
 use crate::{cache, debian, modules};
 
@@ -92,7 +92,7 @@ fn source(rows: &Rows) -> Result<PathBuf> {
         let tar = all.join(format!("usr/src/{}.tar.xz", rows.source.package));
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(tar).arg("-C").arg(folder);
-        debian::output(unpack)?;
+        output(unpack)?;
         fs::remove_dir_all(all)?;
         let path = folder.join(&rows.source.package).join(&edit.file);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -151,7 +151,7 @@ fn build(rows: &Rows, machine: &Machine, source: &Path, config: &str, folder: &P
     };
     let mut configure = make("allnoconfig");
     configure.env("KCONFIG_ALLCONFIG", &wanted);
-    debian::output(configure)?;
+    output(configure)?;
     let taken = fs::read_to_string(out.join(".config"))?;
     let set = |line: &&str| line.starts_with("CONFIG_");
     for line in config.lines().filter(set) {

@@ -1,21 +1,15 @@
 //! A running QEMU: what it says on its serial console, and its end.
-//!
-//! # Safety
-//!
-//! Between fork and exec one system call is made, which allocates nothing.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rawmap_guest::job::{Job, say};
-use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cache::{self, Temporary};
+use crate::command::end_with_us;
 use crate::initramfs;
 use crate::kernel::{self, Kernel};
 use crate::rows::{Machine, Rows};
@@ -203,29 +197,4 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Has a command be killed when this process ends, however it ends.
-pub fn end_with_us(command: &mut Command) {
-    // SAFETY: one system call, which is safe between fork and exec.
-    unsafe {
-        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-    }
-}
-
-/// QEMU's arguments for a disk whose writes need not reach the host's own disk.
-pub fn disk(path: &Path, number: usize) -> Vec<String> {
-    let drive = format!(
-        "if=none,id=disk{number},format=raw,cache=unsafe,file={}",
-        escaped(path)
-    );
-    let device = format!("virtio-blk-pci,drive=disk{number}");
-    ["-drive", &drive, "-device", &device]
-        .map(str::to_owned)
-        .into()
-}
-
-/// A path inside one of QEMU's lists, where a comma would end it.
-pub fn escaped(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
 }

@@ -1,6 +1,7 @@
 //! `cargo qemu`: real kernels in QEMU for the tests, and power cuts. See qemu/README.md.
 
 mod cache;
+mod command;
 mod debian;
 mod disks;
 mod initramfs;

@@ -12,7 +12,9 @@ use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cache::Temporary;
-use crate::machine::{Ready, disk, end_with_us, escaped};
+use crate::command::end_with_us;
+use crate::disks::{disk, escaped};
+use crate::machine::{Guest, Ready};
 use crate::rows::{Filesystem, Machine, Rows, root};
 use crate::{debian, disks};
 
@@ -228,7 +230,7 @@ fn environment(machine: &Machine) -> BTreeMap<String, String> {
 }
 
 /// Prints what the program prints, and gives its status.
-fn follow(guest: &mut crate::machine::Guest, all: bool) -> Result<u8> {
+fn follow(guest: &mut Guest, all: bool) -> Result<u8> {
     let mut out = std::io::stdout().lock();
     let mut started = false;
     // A line is held back until the next: the last but one may be empty, and the guest's own.

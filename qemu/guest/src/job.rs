@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::piece::Piece;
+use crate::workload::Scenario;
+
 /// What a guest is to do before it powers off.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "mode", rename_all = "kebab-case")]
@@ -57,7 +60,7 @@ pub struct Work {
     /// The disk that loses its power.
     pub disk: Disk,
     /// Which steps there are.
-    pub scenario: crate::workload::Scenario,
+    pub scenario: Scenario,
     /// Chooses the steps.
     pub seed: u64,
     /// Whether the file system takes files of more than 4 GiB.
@@ -80,27 +83,6 @@ pub struct Verify {
     /// Where what was read is put: one image behind the other, the pieces as [`Piece::slot`] says.
     pub results: String,
 }
-
-/// A part of a file.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Piece {
-    /// Name of the file in the root of the image.
-    pub file: String,
-    /// First byte.
-    pub offset: u64,
-    /// Length in bytes.
-    pub len: usize,
-}
-
-impl Piece {
-    /// Bytes that the results have for it: a word with the number of bytes that were there, then the bytes.
-    pub fn slot(&self) -> usize {
-        SLOT_HEAD + self.len.next_multiple_of(SLOT_HEAD)
-    }
-}
-
-/// Bytes of a slot before the piece itself: a sector.
-pub const SLOT_HEAD: usize = 512;
 
 /// Lines that the guest and the host say to each other on the serial console.
 pub mod say {

@@ -3,5 +3,6 @@
 
 pub mod job;
 pub mod model;
+pub mod piece;
 pub mod record;
 pub mod workload;

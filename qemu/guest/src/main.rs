@@ -1,6 +1,7 @@
 //! The first process of a virtual machine: loads modules, mounts, and does its [`Job`]. Static, so that it
 //! needs nothing but the kernel.
 
+mod failure;
 mod ioctl;
 mod mounts;
 mod test;
@@ -14,8 +15,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use rawmap_guest::job::{Job, say};
 use rustix::system::RebootCommand;
 
-/// Whatever went wrong, as the host will print it.
-type Failure = Box<dyn std::error::Error>;
+use failure::Failure;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

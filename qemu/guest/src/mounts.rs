@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rawmap_guest::job::Disk;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::ioctl;
 
 /// Mounts, with an error that says what.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rawmap_guest::job::{TEST_DIR, Test, say};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::mounts::{bind, mount, mount_disk};
 
 /// Where the system is put together.

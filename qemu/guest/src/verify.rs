@@ -3,9 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
-use rawmap_guest::job::{Disk, Piece, SLOT_HEAD, Verify, say};
+use rawmap_guest::job::{Disk, Verify, say};
+use rawmap_guest::piece::{Piece, SLOT_HEAD};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::ioctl::{add_partition, delete_partition};
 use crate::mounts::{mount_disk, unmount, wait_for};
 

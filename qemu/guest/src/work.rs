@@ -15,7 +15,7 @@ use rawmap_core::{Error, MmapOptions, MmapRaw, PageSize, Tracked, page_size, res
 use rawmap_guest::job::{Work, say};
 use rawmap_guest::workload::{Scenario, Step, Steps, Style};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::mounts::mount_disk;
 
 const DISK: &str = "/disk";

@@ -4,7 +4,7 @@
 use oorandom::Rand32;
 use serde::{Deserialize, Serialize};
 
-use crate::job::Piece;
+use crate::piece::Piece;
 use crate::record::{MOST, record};
 
 /// What a run is about.

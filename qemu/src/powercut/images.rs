@@ -8,15 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rawmap_guest::job::{Disk, Job, Piece, SLOT_HEAD, Verify, say};
+use rawmap_guest::job::{Disk, Job, Verify, say};
+use rawmap_guest::piece::{Piece, SLOT_HEAD};
 use rawmap_guest::workload::Scenario;
 
 use super::cuts::{self, Cut, Medium, Sum};
-use super::run::{self, Run};
-use super::title;
+use super::run::{self, Run, title};
 use crate::cache::Temporary;
-use crate::disks;
-use crate::machine::{Guest, Ready, disk};
+use crate::disks::{self, disk};
+use crate::machine::{Guest, Ready};
 use crate::rows::Filesystem;
 
 /// Images of one run, and how they are read.

@@ -22,7 +22,7 @@ use cuts::{Cut, Medium, Places};
 use images::Images;
 use log::Log;
 use report::{Report, Row};
-use run::{Folder, Run};
+use run::{Folder, Run, title};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -140,11 +140,6 @@ fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options, report: &M
             }
         }
     }
-}
-
-/// For messages.
-fn title(machine: &Machine, filesystem: &Filesystem, scenario: Scenario) -> String {
-    format!("{} {} {}", machine.name, filesystem.name, scenario.name())
 }
 
 /// How many cuts a scenario gets, where the flushes get so many. Flash gets a quarter: each image takes a boot.

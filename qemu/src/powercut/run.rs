@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::log::Log;
 use crate::cache::{self, Temporary};
-use crate::machine::{Guest, Ready, escaped};
+use crate::command::output;
+use crate::disks::{self, escaped};
+use crate::machine::{Guest, Ready};
 use crate::rows::{Filesystem, Machine};
-use crate::{debian, disks};
 
 /// What was done and seen; with the log, all that the cuts are made of. Kept in the cache.
 #[derive(Debug, Deserialize, Serialize)]
@@ -170,6 +171,11 @@ pub fn is_possible(filesystem: &Filesystem, scenario: Scenario) -> bool {
         // Which block a file has is known of ext4 only, and only of one that overwrites in place.
         Scenario::BadBlock => filesystem.name == "ext4",
     }
+}
+
+/// For messages.
+pub fn title(machine: &Machine, filesystem: &Filesystem, scenario: Scenario) -> String {
+    format!("{} {} {}", machine.name, filesystem.name, scenario.name())
 }
 
 /// The guest failed while it made its files: nothing was promised yet.
@@ -333,7 +339,7 @@ fn make_disk(
             .arg("-R")
             .arg(format!("blocks /{}", style.name()))
             .arg(image);
-        let blocks = debian::output(debugfs)?;
+        let blocks = output(debugfs)?;
         let first = blocks
             .split_whitespace()
             .next()
@@ -348,7 +354,7 @@ fn make_disk(
 fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     copy.arg("--sparse=always").args([from, to]);
-    debian::output(copy).map(drop)
+    output(copy).map(drop)
 }
 
 /// Sends the guest from step to step, and cuts its power in the last.
