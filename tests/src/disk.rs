@@ -238,6 +238,14 @@ impl Drop for FailingDisk {
     }
 }
 
+/// What the device mapper is told through.
+pub(crate) const MAPPER: &str = "/dev/mapper/control";
+
+/// Opens a file of the kernel's to read and write. A device may have a name and no driver behind it.
+pub(crate) fn opens(path: &str) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
 /// A block device of the device mapper over a loop device. All requests fail while it is told to.
 #[derive(Debug)]
 pub struct MapperDisk {
@@ -256,9 +264,7 @@ impl MapperDisk {
     ///
     /// Why not: there is no device mapper, or this process may not use it.
     pub fn new(name: &str) -> Result<Self, String> {
-        if !Path::new("/dev/mapper/control").exists() {
-            return Err("no device mapper".to_owned());
-        }
+        opens(MAPPER).map_err(|error| format!("no device mapper: {MAPPER}: {error}"))?;
         let io = |error: io::Error| error.to_string();
         let image = tempfile::NamedTempFile::new().map_err(io)?;
         image.as_file().set_len(Self::LEN).map_err(io)?;

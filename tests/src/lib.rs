@@ -11,6 +11,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
 /// The target triple that the tests were built for.
 pub const TARGET: &str = env!("RAWMAP_TARGET");
 
@@ -87,41 +90,40 @@ fn holds(condition: &str) -> bool {
         "no machine" => machine().is_none(),
         "qemu-user before 8" => emulator().is_some_and(|version| version < (8, 0)),
         "no CAP_SYS_ADMIN" => !may_administrate(),
-        "Linux before 6.5" => native && kernel() < (6, 5),
+        "no cachestat" => !has_cachestat(),
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
         // User mode has the host's, and the tools run on the host.
         "ubifs" => native && file_system(&test_dir()) == 0x2405_1905,
-        "no device mapper" => !Path::new("/dev/mapper/control").exists(),
+        "no device mapper" => disk::opens(disk::MAPPER).is_err(),
         "no uio_pdrv_genirq" => !Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq").exists(),
-        "no huge pages" => native && !Path::new("/sys/kernel/mm/hugepages").exists(),
+        "no huge pages" => native && !may_set_huge_pages_aside(),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
 }
 
-/// Tells whether this process may mount, set up loop devices and set huge pages aside: root outside
-/// of a container.
+/// Tells whether this process may mount a device and has loop devices: root, and not of a container.
 fn may_administrate() -> bool {
-    const CAP_SYS_ADMIN: u32 = 21;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    // In a user namespace the bits say nothing about the machine.
-    let ids = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let machine = ids.split_whitespace().eq(["0", "0", "4294967295"]);
-    machine && effective.is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
+    // No block device: the kernel looks at the rights before it says so.
+    let asked = rustix::mount::mount("/dev/null", "/", "ext4", MountFlags::empty(), None);
+    let refused = matches!(asked, Err(Errno::PERM | Errno::ACCESS));
+    !refused && disk::opens("/dev/loop-control").is_ok()
 }
 
-/// The running kernel's version as (major, minor).
-fn kernel() -> (u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut number = || {
-        numbers
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0)
-    };
-    (number(), number())
+/// Tells whether the kernel has a pool of huge pages that this process may set. In a container `/proc/sys` is
+/// read-only; a kernel whose processor has no huge pages refuses the read.
+fn may_set_huge_pages_aside() -> bool {
+    let pool = disk::opens("/proc/sys/vm/nr_hugepages");
+    pool.is_ok_and(|pool| std::io::read_to_string(pool).is_ok())
+}
+
+/// Tells whether the kernel has cachestat(2): Linux 6.5, where it was not left out.
+fn has_cachestat() -> bool {
+    /// The same number on every architecture.
+    const CACHESTAT: libc::c_long = 451;
+    let none = std::ptr::null::<u64>();
+    // SAFETY: there is no such file, and the kernel looks for it first.
+    unsafe { libc::syscall(CACHESTAT, -1, none, none, 0) };
+    std::io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
 }
 
 /// Tells whether a folder is on a file system that shows no dirty pages of its own.
