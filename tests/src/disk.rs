@@ -3,35 +3,57 @@
 //! medium holds is read from the file below.
 //!
 //! The tools run on the machine itself, also where the tests run in an emulator. Needs root.
+//!
+//! Mounts and loop devices are given up as soon as they are open: the kernel takes them away with the last
+//! descriptor, also where a test is killed.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A mounted tmpfs of a limited size, unmounted when it is dropped.
+/// A tmpfs of a limited size, in no place of the tree. It is there as long as this and what is open on it.
 #[derive(Debug)]
 pub struct SmallDisk {
-    folder: tempfile::TempDir,
+    /// Of its root, by the descriptor.
+    path: PathBuf,
+    _root: File,
 }
 
 impl SmallDisk {
-    /// Mounts one.
+    /// Makes one.
     ///
     /// # Errors
     ///
     /// Why not: this process may not mount.
     pub fn of(bytes: u64) -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let size = format!("size={bytes}");
-        let path = folder.path().to_str().ok_or("an odd path")?;
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", path])?;
-        Ok(Self { folder })
+        Self::with(bytes, |_| Ok(())).map(|(disk, ())| disk)
     }
 
-    /// The folder that it is mounted at.
+    /// Makes one, and first does what needs a path of its own.
+    fn with<T>(
+        bytes: u64,
+        first: impl FnOnce(&Path) -> Result<T, String>,
+    ) -> Result<(Self, T), String> {
+        let folder = tempfile::tempdir().map_err(io_text)?;
+        let size = format!("size={bytes}");
+        let path = text(folder.path())?;
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", path])?;
+        let root = File::open(path);
+        let done = first(folder.path());
+        run("umount", &["--lazy", path])?;
+        let root = root.map_err(io_text)?;
+        let disk = Self {
+            path: PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())),
+            _root: root,
+        };
+        Ok((disk, done?))
+    }
+
+    /// Its folder, for this process.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     /// Leaves no free block.
@@ -67,16 +89,6 @@ impl SmallDisk {
     }
 }
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // The loop device above may still be on its way out.
-        let path = self.path().to_str().unwrap_or_default();
-        if let Err(error) = run("umount", &["--lazy", path]) {
-            eprintln!("{error}");
-        }
-    }
-}
-
 /// What stands on the failing device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -93,8 +105,6 @@ pub struct FailingDisk {
     pub file: File,
     /// Of the file's bytes, where each page of 4096 is on the medium.
     places: Vec<u64>,
-    mounted: Option<PathBuf>,
-    device: String,
     small: SmallDisk,
 }
 
@@ -109,83 +119,78 @@ impl FailingDisk {
     ///
     /// Why not: this process may not mount.
     pub fn new(on: On) -> Result<Self, String> {
-        let small = SmallDisk::of(40 << 20)?;
-        let image = small.path().join("image");
-        let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("an odd path");
-        let image_len = match on {
-            On::Device => Self::FILE_LEN as u64,
-            On::Ext4 => 24 << 20,
-        };
-        let io = |error: io::Error| error.to_string();
-        let created = File::create(&image).map_err(io)?;
-        created.set_len(image_len).map_err(io)?;
-        if on == On::Ext4 {
-            run("fallocate", &["-l", &image_len.to_string(), &text(&image)?])?;
-            // All that is written to it later has a place from the start: no holes, nothing put off.
-            let now = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
-            let image = text(&image)?;
-            // And the file's blocks come in clusters that are whole pages of the tmpfs, wherever it runs.
-            let clusters = ["-O", "bigalloc", "-C", "65536"];
-            let make = ["-q", "-F", "-b", "4096", "-E", now, &image];
-            run("mkfs.ext4", &[&clusters[..], &make].concat())?;
-        }
-        let device = run("losetup", &["--find", "--show", &text(&image)?])?;
-        let mut disk = Self {
-            file: File::open("/dev/null").map_err(io)?,
-            places: Vec::new(),
-            mounted: None,
-            device: device.trim().to_owned(),
+        let (small, (file, places)) = SmallDisk::with(40 << 20, |folder| match on {
+            On::Device => Self::device(&folder.join("image")),
+            On::Ext4 => Self::ext4(folder),
+        })?;
+        Ok(Self {
+            file,
+            places,
             small,
-        };
-        let options = || {
-            let mut options = File::options();
-            options.read(true).write(true);
-            options
-        };
+        })
+    }
+
+    fn device(image: &Path) -> Result<(File, Vec<u64>), String> {
+        let created = File::create(image).map_err(io_text)?;
+        created.set_len(Self::FILE_LEN as u64).map_err(io_text)?;
+        let device = run("losetup", &["--find", "--show", text(image)?])?;
+        let file = opens(device.trim());
+        // When it is closed.
+        run("losetup", &["--detach", device.trim()])?;
         let pages = Self::FILE_LEN as u64 / Self::PAGE;
-        if on == On::Device {
-            disk.file = options().open(&disk.device).map_err(io)?;
-            disk.places = (0..pages).map(|page| page * Self::PAGE).collect();
-            return Ok(disk);
+        let places = (0..pages).map(|page| page * Self::PAGE).collect();
+        Ok((file.map_err(io_text)?, places))
+    }
+
+    fn ext4(folder: &Path) -> Result<(File, Vec<u64>), String> {
+        let (image, mount) = (folder.join("image"), folder.join("mount"));
+        let image = text(&image)?;
+        File::create(image).map_err(io_text)?;
+        run("fallocate", &["-l", "24M", image])?;
+        // All that is written to it later has a place from the start: no holes, nothing put off.
+        let now = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+        // And the file's blocks come in clusters that are whole pages of the tmpfs, wherever it runs.
+        let clusters = ["-O", "bigalloc", "-C", "65536"];
+        let make = ["-q", "-F", "-b", "4096", "-E", now, image];
+        run("mkfs.ext4", &[&clusters[..], &make].concat())?;
+        fs::create_dir(&mount).map_err(io_text)?;
+        run("mount", &["-t", "ext4", "-o", "loop", image, text(&mount)?])?;
+        let made = Self::file_on(&mount.join("file"));
+        // When the file is closed; the loop device goes with it.
+        run("umount", &["--lazy", text(&mount)?])?;
+        let (file, places) = made?;
+        // The blocks of the file become holes; all others of the file system stay. Those that lie together go
+        // at once: a hole of less than a page of the tmpfs frees nothing.
+        for together in places.chunk_by(|one, next| one + Self::PAGE == *next) {
+            let offset = together[0].to_string();
+            let len = (together.len() as u64 * Self::PAGE).to_string();
+            run("fallocate", &["-p", "-o", &offset, "-l", &len, image])?;
         }
-        let mount = disk.small.path().join("mount");
-        fs::create_dir(&mount).map_err(io)?;
-        run("mount", &["-t", "ext4", &disk.device, &text(&mount)?])?;
-        disk.mounted = Some(mount.clone());
-        let path = mount.join("file");
-        let mut file = options()
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(io)?;
-        file.write_all(&vec![0; Self::FILE_LEN]).map_err(io)?;
-        file.sync_all().map_err(io)?;
-        disk.file = file;
+        Ok((file, places))
+    }
+
+    /// A file of zeros, and where its pages are.
+    fn file_on(path: &Path) -> Result<(File, Vec<u64>), String> {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        let mut file = options.open(path).map_err(io_text)?;
+        file.write_all(&vec![0; Self::FILE_LEN]).map_err(io_text)?;
+        file.sync_all().map_err(io_text)?;
+        let mut places = Vec::new();
         // Lines such as "   0:        0..     255:       2048..      2303:    256:".
-        for line in run("filefrag", &["-e", "-b4096", &text(&path)?])?.lines() {
+        for line in run("filefrag", &["-e", "-b4096", text(path)?])?.lines() {
             let words: Vec<u64> = line
                 .split(|c: char| !c.is_ascii_digit())
                 .filter_map(|word| word.parse().ok())
                 .collect();
             if let ([_, _, _, first, last, ..], true) = (&words[..], line.contains("..")) {
-                disk.places
-                    .extend((*first..=*last).map(|block| block * Self::PAGE));
+                places.extend((*first..=*last).map(|block| block * Self::PAGE));
             }
         }
-        if disk.places.len() as u64 != pages {
-            return Err(format!("filefrag told of {} pages", disk.places.len()));
+        if places.len() != Self::FILE_LEN / Self::PAGE as usize {
+            return Err(format!("filefrag told of {} pages", places.len()));
         }
-        // The blocks of the file become holes; all others of the file system stay. Those that lie together go
-        // at once: a hole of less than a page of the tmpfs frees nothing.
-        for together in disk.places.chunk_by(|one, next| one + Self::PAGE == *next) {
-            let offset = together[0].to_string();
-            let len = (together.len() as u64 * Self::PAGE).to_string();
-            run(
-                "fallocate",
-                &["-p", "-o", &offset, "-l", &len, &text(&image)?],
-            )?;
-        }
-        Ok(disk)
+        Ok((file, places))
     }
 
     /// From now on no block that was not written before can be.
@@ -221,23 +226,6 @@ impl FailingDisk {
     }
 }
 
-impl Drop for FailingDisk {
-    fn drop(&mut self) {
-        // Unmounting needs it closed.
-        if let Ok(null) = File::open("/dev/null") {
-            self.file = null;
-        }
-        if let Some(path) = self.mounted.as_ref().and_then(|path| path.to_str())
-            && let Err(error) = run("umount", &[path])
-        {
-            eprintln!("{error}");
-        }
-        if let Err(error) = run("losetup", &["--detach", &self.device]) {
-            eprintln!("{error}");
-        }
-    }
-}
-
 /// What the device mapper is told through.
 pub(crate) const MAPPER: &str = "/dev/mapper/control";
 
@@ -265,11 +253,9 @@ impl MapperDisk {
     /// Why not: there is no device mapper, or this process may not use it.
     pub fn new(name: &str) -> Result<Self, String> {
         opens(MAPPER).map_err(|error| format!("no device mapper: {MAPPER}: {error}"))?;
-        let io = |error: io::Error| error.to_string();
-        let image = tempfile::NamedTempFile::new().map_err(io)?;
-        image.as_file().set_len(Self::LEN).map_err(io)?;
-        let path = image.path().to_str().ok_or("an odd path")?;
-        let device = run("losetup", &["--find", "--show", path])?;
+        let image = tempfile::NamedTempFile::new().map_err(io_text)?;
+        image.as_file().set_len(Self::LEN).map_err(io_text)?;
+        let device = run("losetup", &["--find", "--show", text(image.path())?])?;
         let disk = Self {
             name: name.to_owned(),
             device: device.trim().to_owned(),
@@ -344,6 +330,14 @@ impl Drop for MapperDisk {
             }
         }
     }
+}
+
+fn io_text(error: io::Error) -> String {
+    error.to_string()
+}
+
+fn text(path: &Path) -> Result<&str, String> {
+    path.to_str().ok_or_else(|| "an odd path".to_owned())
 }
 
 /// Runs a tool of the machine's and gives its output.
