@@ -171,7 +171,13 @@ fn run(command: Command) -> Result<u8> {
             arguments,
         } => {
             let mut worst = 0;
-            for machine in rows.machines(&target)? {
+            let chosen = rows.machines(&target)?;
+            // One that is named says what it has not.
+            let several = chosen.len() > 1;
+            for machine in chosen {
+                if several && machine.filesystems.is_empty() {
+                    continue;
+                }
                 let (name, page) = (&machine.name, machine.page);
                 let release = kernel::get(&rows, machine)?.release;
                 eprintln!("{name}: Linux {release}, pages of {page} bytes, on {fs}");
