@@ -53,7 +53,7 @@ impl Edu {
         );
         let device = Uio::open(bind_to_uio(function)?)?;
         // SAFETY: the only map of this device is its registers. Those that are used here access no memory, and
-        // nobody else uses them.
+        // nothing else uses them.
         let mut registers = unsafe { device.map(0)? };
         let identification: u32 = registers.read(IDENTIFICATION)?;
         if identification & 0xFF != 0xED {

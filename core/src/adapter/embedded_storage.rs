@@ -46,22 +46,15 @@ mod sealed {
         reason = "no other module can name it"
     )]
     pub trait Sealed {
-        /// Both have the same length.
-        fn write(to: &mut [u8], from: &[u8]);
+        const CLEARS: bool;
     }
 
     impl Sealed for super::Nor {
-        fn write(to: &mut [u8], from: &[u8]) {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to &= from;
-            }
-        }
+        const CLEARS: bool = true;
     }
 
     impl Sealed for super::Overwrite {
-        fn write(to: &mut [u8], from: &[u8]) {
-            to.copy_from_slice(from);
-        }
+        const CLEARS: bool = false;
     }
 }
 
@@ -71,8 +64,8 @@ mod sealed {
 /// of whole read units, and a block that is erased of whole write units, else it does not compile. Erased bytes are
 /// 0xFF: a new file, full of zeros, is erased once before its first use.
 ///
-/// For sequential-storage take a `WRITE` of 4 or better 8 bytes: it is made for one power cut at a time, and where
-/// several follow each other, smaller words lose more. The README has the numbers.
+/// For sequential-storage take a `WRITE` of at least 4 bytes, better 8. It is made for one power cut at a time: several
+/// in a row can lose what was acknowledged, more often with smaller words. The README has the numbers.
 ///
 /// # When is it on the medium?
 ///
@@ -146,18 +139,16 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - [`Error::OutOfRange`]: the map is longer than 4,294,967,295 bytes, which is as far as the traits' offsets
     ///   reach. Map a part of the file.
     /// - [`Error::NotInUnits`]: its length is not a multiple of `ERASE`.
-    /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`]. Retry that map: the
-    ///   kernel tells such an error once, and another map of the file may then say `Ok`.
+    /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`]. Retry that very map:
+    ///   the kernel tells such an error once, and another map of the file may then say `Ok`.
     pub fn new(backing: B) -> Result<Self, Refused<B>> {
         let mut chip = Self::buffered(backing)?;
         chip.durable = true;
-        match chip.commit() {
-            Ok(()) => Ok(chip),
-            Err(error) => Err(Refused {
-                error,
-                map: chip.backing,
-            }),
+        if let Err(error) = chip.commit() {
+            let map = chip.backing;
+            return Err(Refused { error, map });
         }
+        Ok(chip)
     }
 
     /// Takes a map: what is written and erased waits for [`commit`](Self::commit).
@@ -168,28 +159,21 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     pub fn buffered(backing: B) -> Result<Self, Refused<B>> {
         let () = Self::UNITS;
         let all = Span::whole(backing.as_ref().len());
-        let (len, limit) = (
-            u64::try_from(all.len()).unwrap_or(u64::MAX),
-            u32::MAX.into(),
-        );
-        let fits = if len > limit {
-            let offset = 0;
-            Err(Error::OutOfRange { offset, len, limit })
-        } else {
-            in_units(all, ERASE)
+        let (offset, limit) = (0, u64::from(u32::MAX));
+        let fits = match u64::try_from(all.len()).unwrap_or(u64::MAX) {
+            len if len > limit => Err(Error::OutOfRange { offset, len, limit }),
+            _ => in_units(all, ERASE),
         };
-        match fits {
-            Ok(()) => Ok(Self {
-                backing,
-                durable: false,
-                stored: false,
-                behaviour: PhantomData,
-            }),
-            Err(error) => Err(Refused {
-                error,
-                map: backing,
-            }),
+        if let Err(error) = fits {
+            let map = backing;
+            return Err(Refused { error, map });
         }
+        Ok(Self {
+            backing,
+            durable: false,
+            stored: false,
+            behaviour: PhantomData,
+        })
     }
 
     /// Waits until all that was written and erased is on the medium.
@@ -251,11 +235,14 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         Ok(())
     }
 
-    fn change(&mut self, span: Span, change: impl FnOnce(&mut [u8])) -> Result<(), Error> {
+    fn change(&mut self, span: Span, bytes: &[u8]) -> Result<(), Error> {
         if span.is_empty() {
             return Ok(());
         }
-        change(lend(&mut self.backing, span.offset(), span.len())?);
+        let to = lend(&mut self.backing, span.offset(), span.len())?;
+        for (to, from) in to.iter_mut().zip(bytes) {
+            *to = if K::CLEARS { *to & *from } else { *from };
+        }
         self.done(span)
     }
 
@@ -371,7 +358,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - What the medium says: all was written in memory.
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), WRITE)?;
-        self.change(span, |to| K::write(to, bytes))
+        self.change(span, bytes)
     }
 }
 
@@ -411,6 +398,6 @@ impl<B: Backing, const READ: usize, const WRITE: usize, const ERASE: usize> Stor
     /// - What the medium says: all was written in memory.
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), 1)?;
-        self.change(span, |to| to.copy_from_slice(bytes))
+        self.change(span, bytes)
     }
 }

@@ -72,17 +72,17 @@ pub unsafe fn map_read_only(address: u64, len: usize) -> Result<Window, Error> {
     window(address, len, false)
 }
 
-fn window(address: u64, len: usize, writable: bool) -> Result<Window, Error> {
-    check_len(len)?;
-    let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+fn window(address: u64, bytes: usize, writable: bool) -> Result<Window, Error> {
+    check_len(bytes)?;
+    let len = u64::try_from(bytes).unwrap_or(u64::MAX);
     let refused = |errno| {
         Error::Device(Problem::Physical {
             address,
-            len: bytes,
+            len,
             errno,
         })
     };
-    if !is_within(ADDRESS_BITS, address, bytes) {
+    if !is_within(ADDRESS_BITS, address, len) {
         return Err(refused(Errno::INVAL));
     }
     let how = if writable {
@@ -91,7 +91,7 @@ fn window(address: u64, len: usize, writable: bool) -> Result<Window, Error> {
         Open::READ
     };
     let memory = Path::new("/dev/mem").open(how.uncached())?;
-    Window::new(&memory, address, len, writable).map_err(|error| match error {
+    Window::new(&memory, address, bytes, writable).map_err(|error| match error {
         Error::Sys {
             call: Call::Mmap,
             errno: errno @ (Errno::PERM | Errno::INVAL),

@@ -31,7 +31,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::{Problem, Window};
-use crate::device::sysfs::{Failed, Path, hex};
+use crate::device::sysfs::{Failed, Path, hex, hex_digits};
 use crate::error::{Call, Errno, Error};
 use crate::sys::{self, AsFd, BorrowedFd, Open, OwnedFd};
 
@@ -61,8 +61,8 @@ impl FromStr for Address {
 
 fn parse(text: &[u8]) -> Option<Address> {
     fn field(text: Option<&[u8]>, digits: usize) -> Option<u64> {
-        let text = text.filter(|text| text.len() <= digits && !text.contains(&b'x'))?;
-        hex(text)
+        text.filter(|text| text.len() <= digits)
+            .and_then(hex_digits)
     }
     let mut fields = text.rsplit(|byte| *byte == b':');
     let mut last = fields.next()?.split(|byte| *byte == b'.');
@@ -85,13 +85,12 @@ fn parse(text: &[u8]) -> Option<Address> {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            domain,
-            bus,
-            device,
-            function,
-        } = self;
-        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
+        let (bus, device) = (self.bus, self.device);
+        write!(
+            f,
+            "{:04x}:{bus:02x}:{device:02x}.{:x}",
+            self.domain, self.function
+        )
     }
 }
 
@@ -314,16 +313,12 @@ impl Function {
     }
 
     fn file(&self, name: &'static str) -> Path {
-        let Address {
-            domain,
-            bus,
-            device,
-            function,
-        } = self.address;
+        let at = self.address;
         let mut path = Path::new(DEVICES);
-        path.text("/").hex(domain, 4).text(":");
-        path.hex(bus.into(), 2).text(":").hex(device.into(), 2);
-        path.text(".").hex(function.into(), 1).text("/").text(name);
+        path.text("/").hex(at.domain, 4).text(":");
+        path.hex(at.bus.into(), 2).text(":");
+        path.hex(at.device.into(), 2).text(".");
+        path.hex(at.function.into(), 1).text("/").text(name);
         path
     }
 }
@@ -358,14 +353,8 @@ pub(super) fn set_interrupt_disable(config: BorrowedFd<'_>, disable: bool) -> Re
         Ok(_) => return failed(Call::Read, Errno::IO),
         Err(errno) => return failed(Call::Read, errno),
     }
-    let set = |bits: u8| {
-        if disable {
-            bits | DISABLE
-        } else {
-            bits & !DISABLE
-        }
-    };
-    let wanted = command.map(set);
+    let bit = if disable { DISABLE } else { 0 };
+    let wanted = command.map(|bits| bits & !DISABLE | bit);
     if wanted == command {
         return Ok(());
     }
@@ -432,31 +421,27 @@ mod tests {
 
     #[test]
     fn lines_of_resource_are_bars() {
-        let memory = bar_of(TEXT, 0).unwrap();
-        assert_eq!((memory.address, memory.len), (0x1010_0000, 4096));
-        let prefetchable = false;
-        assert_eq!(memory.kind, Kind::Memory { prefetchable });
-        let port = bar_of(TEXT, 1).unwrap();
-        assert_eq!((port.len, port.kind), (256, Kind::Port));
-        let large = bar_of(TEXT, 2).unwrap();
-        let prefetchable = true;
-        assert_eq!(
-            (large.address, large.len, large.kind),
-            (0x80_0000_0000, 0x4_0000_0000, Kind::Memory { prefetchable })
-        );
+        let plain = Kind::Memory {
+            prefetchable: false,
+        };
+        let large = Kind::Memory { prefetchable: true };
+        for (bar, address, len, kind) in [
+            (0, 0x1010_0000, 4096, plain),
+            (1, 0x1000, 256, Kind::Port),
+            (2, 0x80_0000_0000, 0x4_0000_0000, large),
+        ] {
+            assert_eq!(bar_of(TEXT, bar), Ok(Bar { address, len, kind }));
+        }
         for bar in [3, 4, 7, 255] {
             let missing = Error::Device(Problem::NoBar { bar });
             assert_eq!(bar_of(TEXT, bar), Err(missing), "{bar}");
         }
-        let wrong = Error::Device(Problem::Text { file: "resource" });
-        // Ends before it begins.
-        assert_eq!(bar_of(TEXT, 5), Err(wrong));
-        assert_eq!(bar_of(TEXT, 6), Err(wrong));
-        assert_eq!(bar_of(b"", 0), Err(wrong));
-        assert_eq!(bar_of(b"0x0 0x0\n", 0), Err(wrong));
-        // What may have been cut.
-        assert!(bar_of(b"0x1000 0x1fff 0x200\n", 0).is_ok());
-        assert_eq!(bar_of(b"0x1000 0x1fff 0x200", 0), Err(wrong));
+        let wrong = Err(Error::Device(Problem::Text { file: "resource" }));
+        // Ends before it begins; and what may have been cut.
+        let cut = b"0x1000 0x1fff 0x200";
+        for (text, bar) in [(TEXT, 5), (TEXT, 6), (b"", 0), (b"0x0 0x0\n", 0), (cut, 0)] {
+            assert_eq!(bar_of(text, bar), wrong);
+        }
     }
 
     #[test]
@@ -466,13 +451,9 @@ mod tests {
             ("00:1f.7", 0, 0, 31, 7),
             ("1a2b3:fF:00.3", 0x1a2b3, 255, 0, 3),
         ] {
-            let want = Address {
-                domain,
-                bus,
-                device,
-                function,
-            };
-            assert_eq!(text.parse(), Ok(want));
+            let at = text.parse::<Address>().unwrap();
+            assert_eq!((at.domain, at.bus), (domain, bus));
+            assert_eq!((at.device, at.function), (device, function));
         }
         for text in "|:|0|00:02|00:20.0|00:02.8|00:02.0.0|0:0000:00:02.0|00:02.0 |100000000:00:02.0|000:00:0x2.0|\
             0000:000:02.0|0000:00:02.|0000::02.0|+0:02.0"

@@ -120,32 +120,27 @@ impl Path {
 }
 
 /// Below 16.
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "one digit"
-)]
 const fn digit(value: u32) -> u8 {
-    match value as u8 {
-        value @ 0..=9 => b'0'.wrapping_add(value),
-        value => b'a'.wrapping_sub(10).wrapping_add(value),
+    let [value, ..] = value.to_le_bytes();
+    match value {
+        0..=9 => b'0'.wrapping_add(value),
+        _ => b'a'.wrapping_sub(10).wrapping_add(value),
     }
 }
 
 /// A number in base 16, after "0x" or not, and nothing else. 64 bits at most.
 pub(super) fn hex(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_prefix(b"0x").unwrap_or(text);
+    hex_digits(text.strip_prefix(b"0x").unwrap_or(text))
+}
+
+/// The same without "0x".
+pub(super) fn hex_digits(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
     digits.iter().try_fold(0u64, |number, byte| {
-        let digit = match byte {
-            b'0'..=b'9' => byte.wrapping_sub(b'0'),
-            b'a'..=b'f' => byte.wrapping_sub(b'a').wrapping_add(10),
-            b'A'..=b'F' => byte.wrapping_sub(b'A').wrapping_add(10),
-            _ => return None,
-        };
-        number.checked_mul(16)?.checked_add(u64::from(digit))
+        let digit = char::from(*byte).to_digit(16)?;
+        (number < 1 << 60).then(|| number.wrapping_shl(4) | u64::from(digit))
     })
 }
 
@@ -155,8 +150,8 @@ pub(super) fn decimal(text: &[u8]) -> Option<u32> {
         return None;
     }
     text.iter().try_fold(0u32, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| byte.wrapping_sub(b'0'))?;
-        number.checked_mul(10)?.checked_add(u32::from(digit))
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit)
     })
 }
 
