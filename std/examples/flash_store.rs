@@ -9,7 +9,7 @@
 //! and does N steps (5): each saves a setting, appends to the log, and takes the oldest entry off a log that is
 //! long. A line that begins with `done` is a promise. Kill it at any moment and run it again: all that was promised is
 //! there. With `--buffered` nothing waits for the medium, and the promise holds for kills, not for power cuts. Several power
-//! cuts in a row are more than sequential-storage is made for: see the README, and take words of 8 bytes for a new chip.
+//! cuts in a row can lose what was promised: see the README, and take words of 8 bytes for a new chip.
 
 #![allow(
     clippy::std_instead_of_core,

@@ -7,6 +7,7 @@
 //! - `lsi53c895a`: two BARs that the generic UIO driver gives as maps;
 //! - the board's clock.
 
+mod absent;
 mod devmem;
 
 use std::fs;

@@ -220,7 +220,7 @@ impl Backing for Recorded {
     }
 }
 
-/// One power cut for each history: several in a row are more than sequential-storage is made for. A cut at any write leaves what was committed before, and of that write some of the bytes.
+/// One power cut for each history: several in a row are not tested here. A cut at any write leaves what was committed before, and of that write some of the bytes.
 #[test]
 fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
     let steps = if is_slow() { 600 } else { 2400 };

@@ -64,8 +64,8 @@ mod sealed {
 /// of whole read units, and a block that is erased of whole write units, else it does not compile. Erased bytes are
 /// 0xFF: a new file, full of zeros, is erased once before its first use.
 ///
-/// For sequential-storage take a `WRITE` of at least 4 bytes, better 8. It is made for one power cut at a time: several
-/// in a row can lose what was acknowledged, more often with smaller words. The README has the numbers.
+/// For sequential-storage take a `WRITE` of at least 4 bytes, better 8. Several power cuts in a row can
+/// lose what was acknowledged, more often with smaller words. The README has the numbers.
 ///
 /// # When is it on the medium?
 ///

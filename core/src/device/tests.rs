@@ -1,8 +1,6 @@
 //! What needs no device: windows over memory that is none.
 
 use super::*;
-use crate::error::tests::Expect;
-use crate::error::{Call, Errno};
 use crate::protection::Protection;
 
 fn window(len: usize) -> Window {
@@ -97,61 +95,12 @@ fn a_block_of_registers_is_inside_and_aligned() {
     ));
 }
 
-#[test]
-fn a_device_that_is_not_there_is_an_error() {
-    let (call, errno) = (Call::Open, Errno::NOENT);
-    let open = uio::Uio::open(u32::MAX).map(drop);
-    assert_eq!(open, Err(Error::sys(call, errno)));
-    let absent = |result: Result<(), Error>| {
-        // A machine may have none of its kind at all.
-        let (found, sysfs) = (Problem::NotFound, Problem::NoSysfs);
-        result == Err(Error::Device(found)) || result == Err(Error::Device(sysfs))
-    };
-    assert!(absent(
-        uio::Uio::find("rawmap has no such device").map(drop)
-    ));
-    let nowhere = pci::Function::new("ffffffff:ff:1f.7".parse().unwrap());
-    assert!(absent(nowhere.id().map(drop)));
-    assert!(absent(nowhere.bar(0).map(drop)));
-    assert!(absent(nowhere.enable()));
-    assert!(absent(nowhere.set_interrupt(true)));
-}
-
-#[test]
-fn problems_say_what_is_wrong() {
-    let physical = |errno| Problem::Physical {
-        address: 0x900_0000,
-        len: 4,
-        errno,
-    };
-    let (first, second) = (0, 2);
-    for (problem, text) in [
-        (
-            physical(Errno::PERM),
-            "the kernel keeps 4 bytes of physical memory at 0x9000000 from programs: a driver has them, or they are \
-             RAM (STRICT_DEVMEM)",
-        ),
-        (
-            physical(Errno::INVAL),
-            "no 4 bytes of physical memory at 0x9000000 can be mapped: EINVAL (22)",
-        ),
-        (
-            Problem::SameName { first, second },
-            "uio0 and uio2 both have this name",
-        ),
-    ] {
-        let mut expect = Expect(text);
-        let shown = fmt::write(&mut expect, format_args!("{}", Error::Device(problem)));
-        assert!(shown.is_ok() && expect.0.is_empty(), "{text}");
-    }
-}
-
 #[cfg(feature = "defmt")]
 #[test]
 fn errors_have_a_format_for_defmt() {
     fn has<T: defmt::Format>() {}
     has::<Error>();
     has::<Problem>();
-    has::<Call>();
+    has::<crate::error::Call>();
     has::<crate::error::Mutable>();
 }
