@@ -24,15 +24,15 @@ impl NorFlashError for Error {
     }
 }
 
-/// What a write does to bytes that are not erased: [`Nor`] or [`Overwrite`].
+/// Says what a write does to bytes that are not erased: [`Nor`] or [`Overwrite`].
 pub trait Behaviour: Debug + sealed::Sealed {}
 
-/// A write can only clear bits, as in NOR flash: the result is the AND of what was there and what is written.
+/// Only clears bits, as NOR flash does: a write gives the AND of what was there and what is written.
 /// Allows `MultiwriteNorFlash`.
 #[derive(Clone, Copy, Debug)]
 pub struct Nor;
 
-/// A write replaces what was there, as in a file, an EEPROM or FRAM. Allows `Storage`.
+/// Replaces what was there, as a file, an EEPROM or FRAM does. Allows `Storage`.
 #[derive(Clone, Copy, Debug)]
 pub struct Overwrite;
 
@@ -74,10 +74,9 @@ mod sealed {
 /// | [`new`](Self::new) | on the medium: a write costs a flush of the device, an erase three | the same |
 /// | [`buffered`](Self::buffered) | in the file, for all processes; not on the medium | on the medium |
 ///
-/// With `new` a power cut leaves what the traits allow: all that was done before is there; of the write or the erase
-/// that was under way, some of the bytes that it changes may have their old values and some the new ones; others
-/// are untouched. That is what storage crates are built for. What it finds in the map is stored first: a
-/// process that was killed may have written it, and not have waited.
+/// With `new` a power cut leaves what the traits allow, and what storage crates are built for. All that was done before
+/// is there. Of the write or the erase that was under way, each byte that it changes is old or new. All others are
+/// untouched. What `new` finds in the map is stored first: a process that was killed may have left it.
 ///
 /// Of a chip they often hope for more: that an erase goes from the front to the back. So it is here. The first word
 /// (`WRITE` bytes) of each block is erased first, the last one last, and for `new` that is the order on the

@@ -58,7 +58,7 @@ use crate::raw::MmapRaw;
 use crate::span::Span;
 use crate::sys::{AsFd, MapFlags, OwnedFd};
 
-/// A range of device registers, mapped. It is unmapped when it is dropped.
+/// Maps a range of device registers, and unmaps it when dropped.
 ///
 /// Offsets are in bytes from the first register of the window, also where the map begins earlier, at the start of
 /// a page. The address of a register must be a multiple of its width.

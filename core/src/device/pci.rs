@@ -33,11 +33,11 @@ use core::str::FromStr;
 use super::{Problem, Window};
 use crate::device::sysfs::{Failed, Path, hex, hex_digits};
 use crate::error::{Call, Errno, Error};
-use crate::sys::{self, AsFd, BorrowedFd, Open, OwnedFd};
+use crate::sys::{self, AsFd, BorrowedFd, Open};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 
-/// Where a PCI function is: `DOMAIN:BUS:DEVICE.FUNCTION`, all in base 16, as in `0000:00:02.0`.
+/// Says where a PCI function is: `DOMAIN:BUS:DEVICE.FUNCTION`, all in base 16, as in `0000:00:02.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// Most machines have one, with the number 0.
@@ -94,7 +94,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// What a BAR is.
+/// Says what a BAR is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -107,7 +107,7 @@ pub enum Kind {
     Port,
 }
 
-/// A BAR that has an address.
+/// Describes a BAR that has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bar {
@@ -119,14 +119,14 @@ pub struct Bar {
     pub kind: Kind,
 }
 
-/// A PCI function.
+/// Names a PCI function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Function {
     address: Address,
 }
 
 impl Function {
-    /// Names the function at this address. Whether there is one is found out by the calls.
+    /// Names the function at this address. The calls find out whether there is one.
     #[must_use]
     pub const fn new(address: Address) -> Self {
         Self { address }
@@ -305,10 +305,8 @@ impl Function {
     /// - As for [`id`](Self::id).
     /// - [`Error::Sys`]: no permission (`EACCES`, `EPERM` in lockdown), or the register cannot be accessed.
     pub fn set_interrupt(&self, on: bool) -> Result<(), Error> {
-        let config: OwnedFd = self
-            .file("config")
-            .open(Open::READ_WRITE)
-            .map_err(or_not_found)?;
+        let config = self.file("config").open(Open::READ_WRITE);
+        let config = config.map_err(or_not_found)?;
         Ok(set_interrupt_disable(config.as_fd(), !on)?)
     }
 

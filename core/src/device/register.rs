@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code, reason = "the instructions that access registers")]
 
-/// What a register holds: `u8`, `u16`, `u32` and, on 64-bit machines, `u64`.
+/// Names what a register holds: `u8`, `u16`, `u32` and, on 64-bit machines, `u64`.
 pub trait Register: Copy + sealed::Sealed {}
 
 mod sealed {

@@ -39,14 +39,14 @@ const CLASS: &str = "/sys/class/uio";
 /// More than any driver's name has.
 const NAME_LEN: usize = 126;
 
-/// A UIO device that is open.
+/// Holds a UIO device open.
 #[derive(Debug)]
 pub struct Uio {
     file: OwnedFd,
     number: u32,
 }
 
-/// One of a device's maps, as sysfs tells.
+/// Describes one of a device's maps, as sysfs tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Map {

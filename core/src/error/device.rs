@@ -5,7 +5,7 @@ use core::fmt;
 use super::Errno;
 use super::name::Name;
 
-/// Why a device gives no window.
+/// Says why a device gives no window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
