@@ -16,7 +16,7 @@ fn disk(test: &str) -> Option<FailingDisk> {
     match FailingDisk::new(On::Device) {
         Ok(disk) => Some(disk),
         Err(reason) => {
-            skip(&format!("flash::medium::{test}"), &reason);
+            skip(test, &reason);
             None
         }
     }
@@ -53,7 +53,7 @@ macro_rules! on_each_map {
 
 #[test]
 fn what_a_chip_finds_is_stored_first() {
-    let Some(disk) = disk("what_a_chip_finds_is_stored_first") else {
+    let Some(disk) = disk("flash::medium::what_a_chip_finds_is_stored_first") else {
         return;
     };
     fn check<B: Backing>(disk: &FailingDisk, map: impl Fn() -> B, bytes: &[u8]) {
@@ -80,7 +80,7 @@ fn what_a_chip_finds_is_stored_first() {
 
 #[test]
 fn what_is_written_is_on_the_medium_when_it_says_so() {
-    let Some(disk) = disk("what_is_written_is_on_the_medium_when_it_says_so") else {
+    let Some(disk) = disk("flash::medium::what_is_written_is_on_the_medium_when_it_says_so") else {
         return;
     };
     fn check<B: Backing>(disk: &FailingDisk, map: impl Fn() -> B, bytes: &[u8]) {
@@ -109,7 +109,7 @@ fn what_is_written_is_on_the_medium_when_it_says_so() {
 
 #[test]
 fn a_map_in_the_place_of_another_is_stored() {
-    let Some(disk) = disk("a_map_in_the_place_of_another_is_stored") else {
+    let Some(disk) = disk("flash::medium::a_map_in_the_place_of_another_is_stored") else {
         return;
     };
     let half = LEN / 2;
@@ -133,7 +133,7 @@ fn a_map_in_the_place_of_another_is_stored() {
 
 #[test]
 fn a_chip_that_fails_gives_its_map_back() {
-    let Some(disk) = disk("a_chip_that_fails_gives_its_map_back") else {
+    let Some(disk) = disk("flash::medium::a_chip_that_fails_gives_its_map_back") else {
         return;
     };
     leave(&disk, 36_864, b"precious");
