@@ -1,11 +1,11 @@
 //! The locks of `critical-section-linux` and of `SharedTracked`: beside signals that are sent, fork(2) and
-//! setuid(2), and on 32-bit kernels that know one kind of times only.
+//! setuid(2), and on 32-bit kernels without one of the two kinds of times.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::os::unix::thread::JoinHandleExt as _;
 use std::process::ExitStatus;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use rawmap_tests::is_slow;
 use crate::{signal, survives};
 
 /// After this a thread or a child that has not gone on hangs.
-const HANGS: Duration = Duration::from_secs(20);
+const HANGS: Duration = Duration::from_secs(15);
 
 fn on_signal(number: i32, handler: extern "C" fn(i32)) {
     // SAFETY: all zeros is a `sigaction` with an empty mask and no flags.
@@ -29,8 +29,7 @@ fn on_signal(number: i32, handler: extern "C" fn(i32)) {
 
 /// Sends a signal to a thread that enters sections all the time; its handler enters one, too.
 fn sent(number: i32) {
-    static SECTIONS: AtomicU64 = AtomicU64::new(0);
-    static HANDLED: AtomicU64 = AtomicU64::new(0);
+    static HANDLED: AtomicU32 = AtomicU32::new(0);
     static DONE: AtomicBool = AtomicBool::new(false);
 
     extern "C" fn handler(_: i32) {
@@ -38,34 +37,33 @@ fn sent(number: i32) {
     }
     let spin = || {
         while !DONE.load(Ordering::Relaxed) {
-            critical_section::with(|_| SECTIONS.fetch_add(1, Ordering::Relaxed));
+            critical_section::with(|_| ());
         }
     };
 
     on_signal(number, handler);
-    // Two: the lock is also waited for.
-    let (target, other) = (thread::spawn(spin), thread::spawn(spin));
-    let (began, signals) = (Instant::now(), if is_slow() { 3_000 } else { 200_000 });
-    let mut last = (0, Instant::now());
-    for _ in 0..signals {
+    let target = thread::spawn(spin);
+    let began = Instant::now();
+    let mut other = None;
+    while began.elapsed() < Duration::from_secs(2) {
         // SAFETY: the thread is joined below.
         unsafe { libc::pthread_kill(target.as_pthread_t(), number) };
         for _ in 0..200 {
             std::hint::spin_loop();
         }
-        let sum = SECTIONS.load(Ordering::Relaxed) + HANDLED.load(Ordering::Relaxed);
-        if sum != last.0 {
-            last = (sum, Instant::now());
-        }
-        assert!(last.1.elapsed() < HANGS, "signal {number}: hangs");
-        if began.elapsed() > Duration::from_secs(2) {
-            break;
+        // At last the lock is also waited for.
+        if began.elapsed() > Duration::from_millis(1_500) {
+            other.get_or_insert_with(|| thread::spawn(spin));
         }
     }
     // A thread that hangs is not joined.
     DONE.store(true, Ordering::Relaxed);
     let ends = Instant::now();
-    while !(target.is_finished() && other.is_finished()) {
+    while ![Some(&target), other.as_ref()]
+        .into_iter()
+        .flatten()
+        .all(thread::JoinHandle::is_finished)
+    {
         assert!(ends.elapsed() < HANGS, "signal {number}: hangs");
         thread::sleep(Duration::from_millis(1));
     }
@@ -304,4 +302,153 @@ fn a_commit_in_a_commit_is_busy() {
         });
         assert!(end_of(child).unwrap().success());
     });
+}
+
+/// Of kernels that lack one kind of times: without `COMPAT_32BIT_TIME`, and before Linux 5.1.
+#[cfg(target_pointer_width = "32")]
+mod times {
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicI32;
+
+    use rawmap_core::device::uio::Uio;
+    use rawmap_tests::{emulator, skip};
+
+    use super::*;
+
+    const OLD: [libc::c_long; 2] = [libc::SYS_futex, libc::SYS_ppoll];
+    const NEW: [libc::c_long; 2] = [422, 414];
+
+    /// From now on these are unknown to this thread, and to those that it starts.
+    fn deny(numbers: &[libc::c_long]) {
+        const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        let line = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+        // Loads the number; if it is one of these, returns.
+        let mut lines = vec![line(0x20, 0, 0)];
+        for number in numbers {
+            lines.extend([line(0x15, 1, *number as u32), line(6, 0, ENOSYS)]);
+        }
+        lines.push(line(6, 0, libc::SECCOMP_RET_ALLOW));
+        let program = libc::sock_fprog {
+            len: lines.len() as u16,
+            filter: lines.as_mut_ptr(),
+        };
+        // SAFETY: takes numbers only.
+        assert_eq!(
+            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
+            0
+        );
+        // SAFETY: reads the program.
+        let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program) };
+        assert_eq!(set, 0);
+    }
+
+    fn no_filters() -> bool {
+        // SAFETY: asks.
+        emulator().is_some() || unsafe { libc::prctl(libc::PR_GET_SECCOMP) } < 0
+    }
+
+    /// A thread that waits for a section sleeps, and is woken.
+    fn sleeps(denied: &[libc::c_long]) {
+        static WAITER: AtomicI32 = AtomicI32::new(0);
+        static INSIDE: AtomicBool = AtomicBool::new(false);
+        deny(denied);
+        thread::spawn(|| {
+            while !INSIDE.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            // SAFETY: asks.
+            WAITER.store(unsafe { libc::gettid() }, Ordering::Relaxed);
+            critical_section::with(|_| ());
+            exit(0);
+        });
+        critical_section::with(|_| {
+            INSIDE.store(true, Ordering::Relaxed);
+            let (began, mut asleep) = (Instant::now(), 0);
+            while asleep < 20 {
+                assert!(began.elapsed() < HANGS, "does not sleep");
+                thread::sleep(Duration::from_millis(1));
+                let stat = format!("/proc/self/task/{}/stat", WAITER.load(Ordering::Relaxed));
+                let stat = std::fs::read_to_string(stat).unwrap_or_default();
+                asleep = if stat.contains(") S ") { asleep + 1 } else { 0 };
+            }
+        });
+        thread::sleep(HANGS);
+        panic!("is not woken");
+    }
+
+    #[test]
+    fn a_thread_sleeps_without_32_bit_times() {
+        const NAME: &str = "locks::times::a_thread_sleeps_without_32_bit_times";
+        if no_filters() {
+            return skip(NAME, "no filters of system calls");
+        }
+        survives(NAME, || sleeps(&OLD));
+    }
+
+    #[test]
+    fn a_thread_sleeps_without_64_bit_times() {
+        const NAME: &str = "locks::times::a_thread_sleeps_without_64_bit_times";
+        if no_filters() {
+            return skip(NAME, "no filters of system calls");
+        }
+        survives(NAME, || sleeps(&NEW));
+    }
+
+    /// A pipe in the place of `/dev/uio0`, in a mount namespace of its own.
+    fn pretend_device() -> bool {
+        // SAFETY: takes numbers only.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+            return false;
+        }
+        let (none, root, dev) = (std::ptr::null(), c"/".as_ptr(), c"/dev".as_ptr());
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        // SAFETY: reads the texts.
+        assert_eq!(
+            unsafe { libc::mount(none, root, none, private, none.cast()) },
+            0
+        );
+        let tmpfs = c"tmpfs".as_ptr();
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::mount(tmpfs, dev, tmpfs, 0, none.cast()) }, 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::mkfifo(c"/dev/uio0".as_ptr(), 0o600) }, 0);
+        true
+    }
+
+    #[test]
+    fn an_interrupt_is_waited_for() {
+        const NAME: &str = "locks::times::an_interrupt_is_waited_for";
+        if no_filters() {
+            return skip(NAME, "no filters of system calls");
+        }
+        let status = crate::in_child(NAME, || {
+            if !pretend_device() {
+                exit(77);
+            }
+            let uio = Uio::open(0).unwrap();
+            let pipe = std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/uio0");
+            let mut pipe = pipe.unwrap();
+            for denied in [&[][..], &OLD, &NEW] {
+                // A process: std's threads do not end without these calls.
+                let child = fork(|| {
+                    deny(denied);
+                    let short = Duration::from_millis(10);
+                    let long = [Duration::from_secs(1 << 31), Duration::MAX];
+                    for time in [Some(short), Some(long[0]), Some(long[1]), None] {
+                        pipe.write_all(&7u32.to_ne_bytes()).unwrap();
+                        assert_eq!(uio.wait(time), Ok(Some(7)), "{denied:?} {time:?}");
+                    }
+                    assert_eq!(uio.wait(Some(short)), Ok(None), "{denied:?}");
+                });
+                assert!(end_of(child).unwrap().success());
+            }
+        });
+        match status.code() {
+            Some(77) => skip(NAME, "mounts"),
+            code => assert_eq!(code, Some(0), "{status}"),
+        }
+    }
 }
