@@ -132,6 +132,9 @@ impl<const N: usize> Tracked<N> {
     #[inline]
     pub fn commit_with(&mut self, gap: usize) -> Result<Commit, Error> {
         self.map.as_raw().check_sound(Span::whole(0))?;
+        if self.dirty.is_empty() {
+            return Ok(Commit::default());
+        }
         let done = commit(self.map.as_raw(), &self.dirty, gap)?;
         self.dirty.clear();
         Ok(done)
@@ -276,12 +279,11 @@ fn commit<const N: usize>(
     ranges: &DirtyRanges<N>,
     gap: usize,
 ) -> Result<Commit, Error> {
-    let mut done = Commit::default();
-    if ranges.is_empty() {
-        return Ok(done);
-    }
-    done.ranges = ranges.len();
-    done.pages = pages(map, ranges);
+    let mut done = Commit {
+        ranges: ranges.len(),
+        pages: pages(map, ranges),
+        calls: 0,
+    };
     // Between the groups are whole pages: none is written twice.
     let (page, head) = (map.page_size(), map.head());
     let apart = |left: Span, right: Span| {

@@ -336,7 +336,16 @@ impl MmapRaw {
     }
 
     /// Tells of a flush that failed before, of a loss that was not acknowledged, and of one in the span.
+    #[inline]
     pub(crate) fn check_sound(&self, span: Span) -> Result<(), Error> {
+        if self.health.is_plain() {
+            return Ok(());
+        }
+        self.check_failed(span)
+    }
+
+    #[cold]
+    fn check_failed(&self, span: Span) -> Result<(), Error> {
         if let Some(errno) = self.failed() {
             return self.ranged(Call::Msync, span, Err(errno));
         }
