@@ -7,6 +7,7 @@ mod guards;
 mod locks;
 mod memfd;
 mod peer;
+mod places;
 mod random;
 mod shared;
 mod table;
@@ -94,11 +95,11 @@ fn contained(file: &File) -> MmapRaw {
 }
 
 /// A byte, as others may change it.
-fn load(map: &MmapRaw, offset: usize) -> u8 {
+fn load(map: &rawmap_core::MmapRaw, offset: usize) -> u8 {
     map.shared().load(offset).unwrap()
 }
 
-fn store(map: &MmapRaw, offset: usize, byte: u8) {
+fn store(map: &rawmap_core::MmapRaw, offset: usize, byte: u8) {
     map.shared().store(offset, byte).unwrap();
 }
 
@@ -107,12 +108,11 @@ fn cut(file: &File, pages: usize) {
 }
 
 /// The offset that a `Lost` tells.
-fn lost_at(result: std::io::Result<()>) -> Option<u64> {
-    let error = result.err()?;
-    let inner = error.get_ref()?.downcast_ref::<Error>()?;
-    match inner {
-        Error::Lost { offset } => Some(*offset),
-        other => panic!("{other}"),
+fn lost_at<T>(result: Result<T, impl Into<std::io::Error>>) -> Option<u64> {
+    let error = result.err()?.into();
+    match Error::from_io(&error) {
+        Some(Error::Lost { offset }) => Some(offset),
+        _ => panic!("{error}"),
     }
 }
 

@@ -13,6 +13,10 @@ fn memory(len: usize) -> MmapRaw {
     MmapOptions::new().len(len).map_anon_shared().unwrap()
 }
 
+fn is_range<T>(result: Result<T, Error>) -> bool {
+    matches!(result, Err(Error::OutOfRange { .. }))
+}
+
 /// Loads, stores and changes of one width, at the edges of a view.
 fn width<W>(numbers: [W; 4])
 where
@@ -48,7 +52,7 @@ where
     assert_eq!(view.store(65 - size, one), Err(past));
     assert_eq!(view.swap(65 - size, one), Err(past));
     for offset in [64, usize::MAX, usize::MAX - size + 1] {
-        assert!(view.load::<W>(offset).unwrap_err().is_range());
+        assert!(is_range(view.load::<W>(offset)));
     }
     if size > 1 {
         let align = u32::try_from(size).unwrap();
@@ -150,11 +154,11 @@ fn copies_past_the_end_copy_nothing() {
     let view = map.shared();
     view.fill(0, 100, 5).unwrap();
     let mut bytes = [9; 11];
-    assert!(view.read(90, &mut bytes).unwrap_err().is_range());
+    assert!(is_range(view.read(90, &mut bytes)));
     assert_eq!(bytes, [9; 11]);
-    assert!(view.write(90, &bytes).unwrap_err().is_range());
-    assert!(view.fill(1, 100, 9).unwrap_err().is_range());
-    assert!(view.read(usize::MAX, &mut bytes).unwrap_err().is_range());
+    assert!(is_range(view.write(90, &bytes)));
+    assert!(is_range(view.fill(1, 100, 9)));
+    assert!(is_range(view.read(usize::MAX, &mut bytes)));
     view.read(90, &mut bytes[..10]).unwrap();
     assert_eq!(bytes[..10], [5; 10]);
     // 0 bytes at the end.
