@@ -127,6 +127,13 @@ impl PageSize {
         }
     }
 
+    /// Returns twice this size, of at most half the address space.
+    pub(crate) const fn doubled(self) -> Self {
+        Self {
+            mask: self.mask.wrapping_shl(1) | 1,
+        }
+    }
+
     /// Returns this size, or the largest that the address is a multiple of.
     pub(crate) const fn fitting(self, address: usize) -> Self {
         // Ones below the lowest bit that is set; all of them for 0.

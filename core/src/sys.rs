@@ -239,12 +239,11 @@ pub(crate) unsafe fn madvise(
 /// # Safety
 ///
 /// - The caller owns every page of the range, and nothing uses them afterwards.
-pub(crate) unsafe fn drop_pages(start: *mut c_void, len: usize) -> Result<(), Errno> {
+pub(crate) unsafe fn drop_pages(start: *mut c_void, len: usize) {
     // SAFETY: the caller's duty, passed on.
-    match unsafe { madvise(start, len, AdviceNumber::LinuxDontNeed) } {
-        // SAFETY: as above.
-        Err(Errno::INVAL) => unsafe { madvise(start, len, AdviceNumber::LinuxDontneedLocked) },
-        result => result,
+    if unsafe { madvise(start, len, AdviceNumber::LinuxDontNeed) }.is_err() {
+        // SAFETY: as above. What is refused again stays.
+        let _ = unsafe { madvise(start, len, AdviceNumber::LinuxDontneedLocked) };
     }
 }
 

@@ -296,43 +296,33 @@ impl MmapRaw {
 
     #[inline]
     fn sync(&self, offset: usize, len: usize) -> Result<(), Error> {
-        let Some(span) = Span::not_empty(offset, len, self.len) else {
-            return self.sync_nothing(offset, len);
-        };
-        if !self.health.is_plain() {
-            return self.flush_again(offset, len);
+        let mut errno = Errno::INTR;
+        if let Some(span) =
+            Span::not_empty(offset, len, self.len).filter(|_| self.health.is_plain())
+        {
+            // `cover` of a span that is known to hold a byte.
+            let (start, in_page) = self.locate(span.offset());
+            let whole = span.len().wrapping_add(in_page);
+            // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
+            // of this map.
+            match unsafe { sys::msync(start, whole, MsyncFlags::SYNC) } {
+                Ok(()) => return Ok(()),
+                Err(refused) => errno = refused,
+            }
         }
-        // `cover` of a span that is known to hold a byte.
-        let (start, in_page) = self.locate(span.offset());
-        let whole = span.len().wrapping_add(in_page);
-        // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
-        // of this map.
-        match unsafe { sys::msync(start, whole, MsyncFlags::SYNC) } {
-            Ok(()) => Ok(()),
-            Err(errno) => self.sync_refused(errno, offset, len),
-        }
+        self.sync_slowly(errno, offset, len)
     }
 
-    /// No bytes store nothing; or there is an error to tell. Out of line, as the next two, for the sake of `sync`.
+    /// The rest of `sync`, out of line: there is more to do than msync(2), or it failed, or a signal interrupted it.
     #[cold]
     #[inline(never)]
-    fn sync_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.check_sound(Span::new(offset, len, self.len)?)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn flush_again(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.flush_span(Span::new(offset, len, self.len)?)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn sync_refused(&self, errno: Errno, offset: usize, len: usize) -> Result<(), Error> {
+    fn sync_slowly(&self, errno: Errno, offset: usize, len: usize) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len)?;
         if errno == Errno::INTR {
-            return self.flush_again(offset, len);
+            self.flush_span(span)
+        } else {
+            Err(self.remember(Call::Msync, errno, span))
         }
-        Err(self.remember(Call::Msync, errno, Span::new(offset, len, self.len)?))
     }
 
     /// Tells of a flush that failed before, of a loss that was not acknowledged, and of one in the span.

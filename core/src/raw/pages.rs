@@ -55,9 +55,13 @@ pub(super) fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usiz
 /// They are the next powers of two's multiples. Each is at most what the huge pages of the map take, so
 /// memory behind the map is never touched, and the first that the kernel accepts is exactly that.
 pub(super) fn huge_lens(mapped: usize) -> impl Iterator<Item = usize> {
-    /// The largest huge page of any architecture has 16 GiB.
-    const BITS: core::ops::RangeInclusive<u8> = 13..=34;
-    BITS.filter_map(move |bits| PageSize::from_bits(bits).ok()?.ceil(mapped))
+    /// From 8 KiB on; the largest huge page of any architecture has 16 GiB.
+    const SIZES: usize = 22;
+    let mut page = PageSize::KIB_4;
+    (0..SIZES).map_while(move |_| {
+        page = page.doubled();
+        page.ceil(mapped)
+    })
 }
 
 /// munmap(2) of a whole map.
@@ -82,7 +86,7 @@ fn unmap_refused(base: *mut c_void, mapped: usize, errno: Errno) {
         // The kernel merged the map with a neighbour, and at the limit on the number of VMAs it does not cut one in
         // two. The bytes go; the addresses stay, and nothing else is harmed.
         // SAFETY: as in `unmap`, whose pages these are.
-        let _ = unsafe { sys::drop_pages(base, mapped) };
+        unsafe { sys::drop_pages(base, mapped) };
         return;
     }
     // EINVAL: a file on hugetlbfs.

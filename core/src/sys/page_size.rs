@@ -48,15 +48,15 @@ pub fn page_size() -> Result<PageSize, Error> {
 #[inline(never)]
 fn ask_page_size() -> Result<PageSize, Error> {
     /// Linux has pages of 4 KiB (arm, riscv, x86) to 1 MiB (hexagon).
-    const BITS: core::ops::RangeInclusive<u8> = 12..=20;
+    const LARGEST: usize = 1 << 20;
     let mut refused = Errno::INVAL;
-    for bits in BITS {
-        let page = PageSize::from_bits(bits)?;
+    let mut page = PageSize::KIB_4;
+    while page.get() <= LARGEST {
         let address = ptr::without_provenance_mut(page.get());
         // SAFETY: a length of 0 names no page.
         match unsafe { mm::mprotect(address, 0, MprotectFlags::empty()) } {
             // Not a multiple of the page size: the page is larger.
-            Err(Errno::INVAL) => {}
+            Err(Errno::INVAL) => page = page.doubled(),
             // ENOMEM: the address was accepted and nothing is mapped there (QEMU's user mode).
             Ok(()) | Err(Errno::NOMEM) => {
                 PAGE_SIZE.store(page.to_word(), Ordering::Relaxed);

@@ -44,7 +44,15 @@ fn addresses_of_pci_functions_are_read_and_shown() {
 fn a_device_that_is_not_there_is_an_error() {
     let (call, errno) = (Call::Open, Errno::NOENT);
     let open = Uio::open(u32::MAX).map(drop);
-    assert_eq!(open, Err(Error::Sys { call, errno, offset: 0, len: 0 }));
+    assert_eq!(
+        open,
+        Err(Error::Sys {
+            call,
+            errno,
+            offset: 0,
+            len: 0
+        })
+    );
     let absent = |result: Result<(), Error>| {
         // A machine may have none of its kind at all.
         let (found, sysfs) = (Problem::NotFound, Problem::NoSysfs);
