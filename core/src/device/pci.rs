@@ -322,6 +322,8 @@ impl Function {
 }
 
 /// All files that are asked for are there if the function is. An open one of a function that goes is `ENODEV`.
+#[cold]
+#[inline(never)]
 fn or_not_found(failed: Failed) -> Error {
     match failed {
         Failed(_, Errno::NOENT | Errno::NODEV) => match Path::new(DEVICES).open(Open::READ) {
