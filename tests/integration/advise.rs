@@ -3,6 +3,7 @@
 use rawmap_core::{Advice, Errno, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rawmap_tests::{emulator, skip};
 
+use crate::IsRange as _;
 use crate::{bytes_of, file_with, libc_page_size, pattern, store};
 
 const ALL: [Advice; 11] = [

@@ -210,7 +210,7 @@ fn conforms(embedded: bool) {
                     }
                     // Borrowed.
                     _ => {
-                        let mut map = rawmap_core::Tracked::<3>::new(map.into());
+                        let mut map = rawmap_core::Tracked::<3>::new(map);
                         run(&mut Cursor::new(&mut map), model, &steps, embedded);
                     }
                 }

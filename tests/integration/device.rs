@@ -480,7 +480,9 @@ fn each_map_of_a_uio_device_is_at_its_page() {
         Uio::open(number).map(drop),
         Err(Error::Sys {
             call: Call::Open,
-            errno: Errno::NOENT
+            errno: Errno::NOENT,
+            offset: 0,
+            len: 0
         })
     );
 }

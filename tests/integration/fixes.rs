@@ -9,7 +9,7 @@ use std::process::Command;
 use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, RemapOptions};
 use rawmap_tests::{emulator, skip};
 
-use crate::{file_of, file_with, libc_page_size, pattern};
+use crate::{Told as _, file_of, file_with, libc_page_size, pattern};
 
 #[test]
 fn advise_range_ends_at_the_end_of_the_map() {
@@ -40,7 +40,8 @@ fn remap_to_the_largest_length_is_an_error() {
         // SAFETY: no pointer into the map is kept.
         let refused = unsafe { ours.remap(len, may_move) }.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidData);
-        assert_eq!(refused.to_string(), "memory map length overflows isize");
+        let text = format!("length of {len} bytes is too long for this address space");
+        assert_eq!(refused.to_string(), text);
     }
     assert_eq!(crate::bytes_of(&ours.into()), whole[5000..]);
 }
@@ -49,7 +50,7 @@ fn remap_to_the_largest_length_is_an_error() {
 fn a_descriptor_of_minus_one_is_an_error() {
     let bad = |result: io::Result<()>| {
         let refused = result.unwrap_err();
-        assert_eq!(refused.raw_os_error(), Some(libc::EBADF), "{refused}");
+        assert_eq!(refused.number(), Some(libc::EBADF), "{refused}");
     };
     for fd in [-1, -2, -100, i32::MIN] {
         bad(MmapRaw::map_raw(fd).map(drop));
@@ -259,7 +260,7 @@ fn huge_pages_with_an_odd_length_are_given_back() {
 
     // A size that no kernel has, and one that no address space has.
     let refused = MmapOptions::new().len(1).huge(Some(13)).map_anon();
-    assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    assert_eq!(refused.unwrap_err().number(), Some(libc::EINVAL));
     let refused = MmapOptions::new().len(1).huge(Some(200)).map_anon();
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
 

@@ -234,7 +234,7 @@ where
                     0 => on!(map(&file)),
                     1 => on!(Tracked::<3>::new(map(&file))),
                     2 => on!(rawmap_core::MmapMut::from(map(&file))),
-                    _ => on!(rawmap_core::Tracked::<1>::new(map(&file).into())),
+                    _ => on!(rawmap_core::Tracked::<1>::new(map(&file))),
                 }
                 // And it is in the file, not in the map alone.
                 let mut all = vec![0; LEN];

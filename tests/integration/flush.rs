@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd as _;
 use rawmap_core::{Advice, MmapOptions, MmapRaw, page_size};
 use rawmap_tests::{hides_dirty_pages, skip};
 
+use crate::IsRange as _;
 use crate::{file_of, store};
 
 #[test]

@@ -3,6 +3,7 @@
 use rawmap_core::{Errno, MmapOptions, MmapRaw};
 use rawmap_tests::{emulator, skip};
 
+use crate::IsRange as _;
 use crate::{file_of, libc_page_size};
 
 /// Counts the locked bytes of the VMAs of a map, in /proc/self/smaps.

@@ -30,6 +30,41 @@ use std::io::Write as _;
 
 use rawmap_tests::test_dir;
 
+/// Whether an error is about a range that ends past its limit.
+trait IsRange {
+    fn is_range(&self) -> bool;
+}
+
+impl IsRange for rawmap_core::Error {
+    fn is_range(&self) -> bool {
+        matches!(self, Self::OutOfRange { .. })
+    }
+}
+
+/// The kernel's number in an error of either crate.
+trait Told {
+    fn number(&self) -> Option<i32>;
+}
+
+impl Told for rawmap_core::Error {
+    fn number(&self) -> Option<i32> {
+        self.errno().map(rawmap_core::Errno::raw_os_error)
+    }
+}
+
+impl Told for rawmap_core::Errno {
+    fn number(&self) -> Option<i32> {
+        Some(self.raw_os_error())
+    }
+}
+
+impl Told for std::io::Error {
+    fn number(&self) -> Option<i32> {
+        let own = rawmap_core::Error::from_io(self).and_then(|error| error.number());
+        own.or(self.raw_os_error())
+    }
+}
+
 /// An unnamed file with these bytes.
 fn file_with(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile_in(test_dir()).expect("a temporary file");

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use rawmap_core::{Error, MmapOptions, MmapRaw};
 use rawmap_tests::emulator;
 
+use crate::IsRange as _;
 use crate::{bytes_of, file_of, file_with, pattern, store};
 
 #[test]

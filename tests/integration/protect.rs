@@ -2,6 +2,7 @@
 
 use rawmap_core::{MmapMut, MmapOptions, Protection};
 
+use crate::IsRange as _;
 use crate::{bytes_of, file_of, libc_page_size, store};
 
 /// The permissions of the VMA that holds an address: "rw-s".

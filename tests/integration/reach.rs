@@ -9,6 +9,7 @@ use rawmap_core::{
 use rawmap_tests::disk::{FailingDisk, On, SmallDisk};
 use rawmap_tests::skip;
 
+use crate::IsRange as _;
 use crate::{file_of, file_with, pattern, store};
 
 #[test]
@@ -185,12 +186,12 @@ fn reserve_keeps_bytes_and_gives_length() {
     let (old, new) = (crate::bytes_of(&map), bytes.len());
     assert!(old[..new] == bytes && old[new..].iter().all(|byte| *byte == 0));
     // Past the largest length, and a file that is not open for writing.
-    assert!(
-        reserve(&file, u64::MAX - 5, 3)
-            .unwrap_err()
-            .errno()
-            .is_some()
-    );
+    for (offset, len) in [(u64::MAX, 10), (u64::MAX - 5, 3), (5, i64::MAX as u64 - 4)] {
+        let limit = i64::MAX as u64;
+        let past = Error::OutOfRange { offset, len, limit };
+        assert_eq!(reserve(&file, offset, len), Err(past));
+    }
+    assert_eq!(file.metadata().unwrap().len(), 30_000);
     let read_only = File::open("/proc/self/exe").unwrap();
     assert_eq!(
         reserve(&read_only, 0, 1).unwrap_err().errno(),
@@ -263,10 +264,12 @@ fn what_cannot_grow_stays_as_it_was() {
         assert_eq!(split.len(), 100_000);
         file.set_len(20_000).unwrap();
     }
-    // Another file, that this map is not of: it is as short as it was.
+    // Another file, that this map is not of: that one has grown, and nothing here makes a file shorter.
     let other = file_of(10);
-    assert!(map.grow(&other, 100_000).is_err());
-    assert_eq!(other.metadata().unwrap().len(), 10);
+    assert_eq!(
+        map.grow(&other, 100_000),
+        Err(Error::Unreachable { offset: 99_999 })
+    );
     unchanged(&map);
     // A private copy has no length in the file.
     // SAFETY: nobody else uses the file.

@@ -7,9 +7,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
+use rawmap::{MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
 use rawmap_tests::{emulator, hides_dirty_pages, is_slow, skip};
 
+use crate::Told as _;
 use crate::flush::dirty_pages;
 use crate::{file_of, file_with, test_dir};
 
@@ -116,10 +117,9 @@ fn starting_write_back_checks_its_range() {
     map.flush_async_range(LEN, 0).unwrap();
     // A pipe has no pages.
     let (pipe, _other) = std::io::pipe().unwrap();
-    let refused = map.start_writeback(pipe.as_raw_fd(), 0, 1).unwrap_err();
-    assert_eq!(refused.raw_os_error(), Some(libc::ESPIPE));
+    let refused = map.start_writeback(&pipe, 0, 1).unwrap_err();
+    assert_eq!(refused.number(), Some(libc::ESPIPE));
     map.flush_all(&file).unwrap();
-    assert!(map.flush_all(-1).is_err());
 }
 
 #[test]
@@ -147,19 +147,16 @@ fn a_kept_file_is_closed_with_the_map_and_on_exec() {
         let flags = unsafe { libc::fcntl(*fd, libc::F_GETFD) };
         assert_eq!(flags, libc::FD_CLOEXEC);
     }
-    // Through the conversions, too.
-    let map: rawmap_core::MmapRaw = map.into();
-    assert_eq!(descriptors().len(), 2);
     drop((map, plain));
     assert_eq!(descriptors().len(), 1);
     // SAFETY: nobody else uses the file.
     let map = unsafe { MmapOptions::new().keep_file().map_mut(&file) }.unwrap();
-    let map = map.make_read_only().unwrap().make_mut().unwrap();
+    let map = MmapRaw::from(map);
     assert_eq!(descriptors().len(), 2);
-    drop(map);
-    // Nothing to keep.
-    drop(MmapOptions::new().len(5).keep_file().map_anon().unwrap());
+    // Core's map keeps none.
+    let map = rawmap_core::MmapRaw::from(map);
     assert_eq!(descriptors().len(), 1);
+    drop(map);
 }
 
 /// One store of 64 bytes in a file that is cached in large folios.
@@ -244,51 +241,6 @@ fn traced(name: &str, calls: &str, inject: Option<&str>) -> Result<String, Strin
 
 fn is_child() -> bool {
     std::env::var_os("RAWMAP_TEST_CHILD").is_some()
-}
-
-#[test]
-fn a_split_map_that_keeps_its_file_flushes_once() {
-    const NAME: &str = "writeback::a_split_map_that_keeps_its_file_flushes_once";
-    if is_child() {
-        let file = file_of(100_000);
-        // SAFETY: nobody else uses the file.
-        let map = unsafe { MmapOptions::new().keep_file().map_mut(&file) }.unwrap();
-        map.flush().unwrap();
-        for part in 0..5 {
-            map.advise_range(Advice::Random, part * 20_000, 4096)
-                .unwrap();
-        }
-        map.flush().unwrap();
-        map.flush_all(&file).unwrap();
-        // Each call that splits.
-        let raw = || MmapOptions::new().keep_file().map_raw(&file).unwrap();
-        let (mut protected, locked) = (raw(), raw());
-        protected
-            .protect_range(rawmap::Protection::ReadOnly, 0, 4096)
-            .unwrap();
-        locked.lock_range(0, 4096).unwrap();
-        protected.flush().unwrap();
-        locked.flush().unwrap();
-        let mut tracked = Tracked::<4>::new(map);
-        tracked.write(5, b"a").unwrap();
-        tracked.write(90_000, b"b").unwrap();
-        // For all groups.
-        tracked.commit_with(0).unwrap();
-        return;
-    }
-    match traced(NAME, "msync,fdatasync,fsync", None) {
-        Ok(log) => {
-            // The first flush; then the kernel refuses a flag and is asked otherwise, twice.
-            let lines = |call: &str, end: &str| {
-                let ours = |line: &&str| line.contains(call) && line.trim_end().ends_with(end);
-                log.lines().filter(ours).count()
-            };
-            assert_eq!(lines("msync(", "= 0"), 1, "{log}");
-            assert_eq!(lines("fdatasync(", "= 0"), 4, "{log}");
-            assert_eq!(lines(" fsync(", "= 0"), 1, "{log}");
-        }
-        Err(reason) => skip(NAME, &reason),
-    }
 }
 
 #[test]

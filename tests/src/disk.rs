@@ -159,13 +159,7 @@ impl FailingDisk {
         // When the file is closed; the loop device goes with it.
         run("umount", &["--lazy", text(&mount)?])?;
         let (file, places) = made?;
-        // The blocks of the file become holes; all others of the file system stay. Those that lie together go
-        // at once: a hole of less than a page of the tmpfs frees nothing.
-        for together in places.chunk_by(|one, next| one + Self::PAGE == *next) {
-            let offset = together[0].to_string();
-            let len = (together.len() as u64 * Self::PAGE).to_string();
-            run("fallocate", &["-p", "-o", &offset, "-l", &len, image])?;
-        }
+        make_holes(image.as_ref(), &places)?;
         Ok((file, places))
     }
 
@@ -191,6 +185,16 @@ impl FailingDisk {
             return Err(format!("filefrag told of {} pages", places.len()));
         }
         Ok((file, places))
+    }
+
+    /// The blocks of the file become holes, so that they can fail again; all others of the file system stay. What the
+    /// medium had of the file is zeros then.
+    ///
+    /// # Errors
+    ///
+    /// Where the tmpfs below makes none.
+    pub fn make_holes(&self) -> Result<(), String> {
+        make_holes(&self.small.path().join("image"), &self.places)
     }
 
     /// From now on no block that was not written before can be.
@@ -232,6 +236,21 @@ pub(crate) const MAPPER: &str = "/dev/mapper/control";
 /// Opens a file of the kernel's to read and write. A device may have a name and no driver behind it.
 pub(crate) fn opens(path: &str) -> io::Result<File> {
     File::options().read(true).write(true).open(path)
+}
+
+/// Punches holes where the pages are. Those that lie together go at once: a hole of less than a page of the tmpfs frees
+/// nothing.
+fn make_holes(image: &Path, places: &[u64]) -> Result<(), String> {
+    use rustix::fs::FallocateFlags;
+    const PAGE: u64 = FailingDisk::PAGE;
+    let image = File::options().write(true).open(image).map_err(io_text)?;
+    for together in places.chunk_by(|one, next| one + PAGE == *next) {
+        let len = together.len() as u64 * PAGE;
+        let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&image, holes, together[0], len)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// A block device of the device mapper over a loop device. All requests fail while it is told to.

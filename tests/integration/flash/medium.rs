@@ -145,7 +145,7 @@ fn a_chip_that_fails_gives_its_map_back() {
         error: refused.error,
         map: (),
     });
-    assert_eq!(io.raw_os_error(), Some(5));
+    assert_eq!(rawmap::Error::from_io(&io), Some(refused.error));
     disk.recover();
     // It stays refused, for as long as nothing was stored again.
     let mut map = Chip::new(refused.map).unwrap_err().map;
