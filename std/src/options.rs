@@ -4,7 +4,7 @@ use std::error;
 use std::fmt;
 use std::io;
 
-use rawmap_core::{self as core, AsFd, Error, PageSize, memfd};
+use rawmap_core::{self as core, AsFd, Error, Mutable, PageSize, memfd};
 
 use crate::desc::{MmapAsRawDesc, MmapRawDescriptor};
 use crate::map::{Mmap, MmapMut, MmapRaw};
@@ -296,9 +296,8 @@ impl MmapOptions {
             // all the same, because the number means another file by now, is dropped.
             return match self.core.map_if_safe(file) {
                 Err(error) => Err(MapIfSafeError::new(error)),
-                Ok(_) => Err(MapIfSafeError::not_safe_because(
-                    "fd is not safe to map: it was another file a moment ago".to_owned(),
-                )),
+                // It was another file a moment ago.
+                Ok(_) => Err(MapIfSafeError::new(Error::Mutable(Mutable::NoSeals))),
             };
         }
         // A bare number may mean another file when it is used again. A descriptor of our own does not.
@@ -403,29 +402,16 @@ enum Why {
 }
 
 impl MapIfSafeError {
-    fn not_safe_because(text: String) -> Self {
-        Self(Why::NotSafe(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            text,
-        )))
-    }
-
     #[cold]
     fn new(error: Error) -> Self {
-        match error {
-            Error::Mutable(why) => Self::not_safe_because(why.to_string()),
-            Error::OutOfRange { offset, len, limit } => match offset.checked_add(len) {
-                Some(end) => Self::not_safe_because(format!(
-                    "map request is not safe: offset + length ({end}) exceeds the size of the \
-                     file ({limit})"
-                )),
-                None => Self(Why::MapFailed(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "mapping region overflows u64",
-                ))),
-            },
-            other => Self(Why::MapFailed(other.into())),
-        }
+        Self(match error {
+            // As in memmap2, where the sum wraps.
+            Error::OutOfRange { offset, len, .. } if offset.checked_add(len).is_none() => {
+                Why::MapFailed(error.into())
+            }
+            Error::Mutable(_) | Error::OutOfRange { .. } => Why::NotSafe(error.into()),
+            other => Why::MapFailed(other.into()),
+        })
     }
 
     /// Tells whether this system cannot prove that a file is immutable. Never so on Linux.
