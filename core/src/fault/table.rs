@@ -85,7 +85,8 @@ impl Slot {
     pub(crate) fn lose(&self, from: usize, to: usize) -> u32 {
         loop {
             self.replaced_from.fetch_min(from, Ordering::Relaxed);
-            self.replaced_to.fetch_max(to, Ordering::Relaxed);
+            // Release: what takes the end away sees the start.
+            self.replaced_to.fetch_max(to, Ordering::Release);
             // Not if one of the two was just taken away.
             if self
                 .replaced()
@@ -128,6 +129,10 @@ impl Slot {
         self.lost.swap(NOWHERE, Ordering::AcqRel);
         let from = self.replaced_from.swap(NOWHERE, Ordering::AcqRel);
         let to = self.replaced_to.swap(0, Ordering::AcqRel);
+        if self.replaced_from.load(Ordering::Acquire) != NOWHERE {
+            // Of a loss that came between the two: it keeps its end, too.
+            self.replaced_to.fetch_max(to, Ordering::Release);
+        }
         self.losses.store(0, Ordering::Relaxed);
         (from < to).then_some((from, to))
     }
