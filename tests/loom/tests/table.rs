@@ -192,6 +192,96 @@ fn faults_of_two_threads_are_both_kept() {
     });
 }
 
+/// What the page of a map is: the file's, or memory that took its place. mmap(2) of the same pages comes one after the
+/// other, as with this lock.
+type Replaced = Arc<Mutex<bool>>;
+
+/// A handler that replaces a page while the owner recovers the map.
+fn lose_beside_recover(
+    before: Option<usize>,
+    lose: impl Fn(&Slot, &Mutex<bool>) + Send + Sync + 'static,
+) {
+    let lose = std::sync::Arc::new(lose);
+    let mut some = loom::model::Builder::new();
+    some.preemption_bound = before.map(|_| 3);
+    some.check(move || {
+        let (table, page): (_, Replaced) = (one(), Arc::new(Mutex::new(false)));
+        let place = table.insert(section(), pages(HIGH.0, HIGH.1)).unwrap();
+        if let Some(before) = before {
+            assert!(contain(&table, HIGH.0 + before).is_some());
+        }
+        let handler = {
+            let (table, page, lose) = (Arc::clone(&table), Arc::clone(&page), lose.clone());
+            thread::spawn(move || {
+                let (slot, _) = table.find(HIGH.0 + 5).unwrap();
+                lose(slot, &page);
+            })
+        };
+        let slot = table.slot(place).unwrap();
+        if let Some((from, to)) = slot.restore() {
+            // The hull holds the page, or nothing that is mapped anew here does.
+            if from <= 5 && 5 < to {
+                *page.lock().unwrap() = false;
+            }
+        }
+        handler.join().unwrap();
+        let told = slot.lost().is_some() && slot.replaced().is_some();
+        assert!(
+            !*page.lock().unwrap() || told,
+            "a loss that nobody is told of"
+        );
+    });
+}
+
+#[test]
+fn a_loss_while_another_is_recovered_is_told() {
+    // Alone; and behind or before one that is being recovered.
+    for before in [None, Some(2), Some(7)] {
+        lose_beside_recover(before, |slot, page| {
+            slot.lose(5, 6);
+            *page.lock().unwrap() = true;
+            slot.lose(5, 6);
+        });
+    }
+}
+
+/// The check can fail: a handler that tells of a loss before it replaces the page, and not after.
+#[test]
+#[should_panic(expected = "a loss that nobody is told of")]
+fn control_a_loss_that_is_told_once_is_forgotten() {
+    lose_beside_recover(None, |slot, page| {
+        slot.lose(5, 6);
+        *page.lock().unwrap() = true;
+    });
+}
+
+/// As when the kernel refuses to map the file again: what was taken away is put back.
+#[test]
+fn a_recover_that_fails_leaves_both_losses_told() {
+    let mut some = loom::model::Builder::new();
+    // All orders are millions: each of four calls has a loop.
+    some.preemption_bound = Some(3);
+    some.check(|| {
+        let table = one();
+        let place = table.insert(section(), pages(HIGH.0, HIGH.1)).unwrap();
+        assert!(contain(&table, HIGH.0 + 2).is_some());
+        let handler = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let (slot, _) = table.find(HIGH.0 + 5).unwrap();
+                slot.lose(5, 6);
+                slot.lose(5, 6);
+            })
+        };
+        let slot = table.slot(place).unwrap();
+        let (from, to) = slot.restore().unwrap();
+        slot.lose(from, to);
+        handler.join().unwrap();
+        assert_eq!(slot.lost(), Some(2));
+        assert_eq!(slot.replaced(), Some((2, 6)));
+    });
+}
+
 /// The check can fail: writers that do not mark a place as being written.
 #[test]
 #[should_panic(expected = "holds what neither map does")]
