@@ -1,14 +1,19 @@
 //! Rung 2: memory that others change or take away. What may die does so in a child: this program once more,
 //! with one test to run.
 
+mod chain;
 mod contained;
+mod doors;
 mod foreign;
 mod guards;
+mod limits;
 mod locks;
 mod memfd;
 mod peer;
 mod places;
 mod random;
+mod reaches;
+mod recover;
 mod shared;
 mod table;
 mod threads;

@@ -145,3 +145,53 @@ fn what_cannot_be_sealed_is_refused() {
     options.len(page - 5).offset(5);
     assert_eq!(options.map_raw_sealed(&file).unwrap().len(), page - 5);
 }
+
+#[test]
+fn a_sealed_map_that_is_refused_seals_nothing() {
+    let page = page();
+    let is_open = |file: &File| {
+        assert!(!seals(file).unwrap().contains(Seals::SHRINK));
+        file.set_len(0).unwrap();
+        file.set_len(page as u64).unwrap();
+    };
+    let file = memfd(1);
+    let mut options = MmapOptions::new();
+    refused(options.len(2 * page).map_raw_sealed(&file));
+    is_open(&file);
+    refused(options.len(usize::MAX).map_raw_sealed(&file));
+    is_open(&file);
+    refused(options.len(1).offset(page as u64).map_raw_sealed(&file));
+    is_open(&file);
+    refused(options.offset(u64::MAX).map_raw_sealed(&file));
+    is_open(&file);
+    // Open for reading only: the map is refused by the kernel.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let reader = File::open(path).unwrap();
+    let error = refused(MmapOptions::new().map_raw_sealed(&reader));
+    assert_eq!(error.errno(), Some(Errno::ACCESS), "{error}");
+    is_open(&file);
+    // No place in the table.
+    survives("memfd::a_sealed_map_that_is_refused_seals_nothing", || {
+        let held: Vec<_> = (0..rawmap::fault::CAPACITY)
+            .map(|_| crate::contained(&file))
+            .collect();
+        let mut options = MmapOptions::new();
+        let error = refused(options.contained().map_raw_sealed(&file));
+        assert!(matches!(error, Error::Full { .. }), "{error}");
+        drop(held);
+        is_open(&file);
+    });
+    MmapOptions::new().map_raw_sealed(&file).unwrap();
+    assert!(file.set_len(0).is_err());
+}
+
+#[test]
+fn a_file_on_a_disk_takes_no_seals_and_the_error_says_so() {
+    let error = refused(MmapOptions::new().map_raw_sealed(&pages(1)));
+    assert_eq!(error, Error::Mutable(rawmap_core::Mutable::NotSealable));
+    let text = error.to_string();
+    assert!(
+        text.contains("takes no seals") && !text.contains("verity"),
+        "{text}"
+    );
+}
