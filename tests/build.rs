@@ -1,7 +1,9 @@
 //! Tells the tests their target, and where cargo keeps the source of memmap2, whose own tests are
-//! run against rawmap.
+//! run against rawmap; and gives them the source of core, also where they run without it.
 
 use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -24,4 +26,29 @@ fn main() {
         .and_then(|manifest| manifest.strip_suffix("/Cargo.toml"))
         .expect("memmap2 0.9.12 is a dependency, so cargo has its source");
     println!("cargo::rustc-env=MEMMAP2_SOURCE={source}");
+
+    let core = fs::canonicalize("../core/src").expect("core is beside the tests");
+    println!("cargo::rerun-if-changed=../core/src");
+    let mut files = Vec::new();
+    collect(&core, &mut files);
+    files.sort();
+    let rows = files.iter().map(|path| {
+        let name = path.strip_prefix(&core).expect("found in it");
+        format!("({name:?}, include_str!({path:?})),\n")
+    });
+    let list = format!("&[{}]", rows.collect::<String>());
+    let out = Path::new(&variable("OUT_DIR")).join("core_sources.rs");
+    fs::write(out, list).expect("cargo made the folder");
+}
+
+/// All Rust files in a folder and below.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod flash_store;
 mod flush;
 mod kinds;
 mod large;
+mod layers;
 mod lock;
 mod matrix;
 mod model;
@@ -22,6 +23,7 @@ mod reach;
 mod recorder;
 mod remap;
 mod surface;
+mod table;
 mod tracked;
 mod writeback;
 
@@ -63,6 +65,42 @@ impl Told for std::io::Error {
         let own = rawmap_core::Error::from_io(self).and_then(|error| error.number());
         own.or(self.raw_os_error())
     }
+}
+
+/// Waits for a child of the test, and ends it where that takes too long.
+fn wait_for(
+    child: &mut std::process::Child,
+    patience: std::time::Duration,
+) -> Option<std::process::ExitStatus> {
+    let start = std::time::Instant::now();
+    while start.elapsed() < patience {
+        if let Some(status) = child.try_wait().expect("our own child") {
+            return Some(status);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// Runs what hangs where a wake-up is lost: then the whole test run ends, with a word on why.
+fn with_watchdog<T>(test: &str, patience: std::time::Duration, body: impl FnOnce() -> T) -> T {
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // The sender is dropped at the end, also by a panic.
+            if is_done.recv_timeout(patience) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                // Threads that hang cannot be ended in another way.
+                let _ = writeln!(std::io::stderr(), "{test}: hangs for {patience:?}");
+                std::process::exit(101);
+            }
+        });
+        let done = done;
+        let result = body();
+        drop(done);
+        result
+    })
 }
 
 /// An unnamed file with these bytes.

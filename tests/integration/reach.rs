@@ -7,7 +7,7 @@ use rawmap_core::{
     Advice, Errno, Error, MmapMut, MmapOptions, MmapRaw, RemapOptions, page_size, reserve,
 };
 use rawmap_tests::disk::{FailingDisk, On, SmallDisk};
-use rawmap_tests::skip;
+use rawmap_tests::{is_slow, skip};
 
 use crate::IsRange as _;
 use crate::{file_of, file_with, pattern, store};
@@ -294,4 +294,223 @@ fn what_cannot_grow_stays_as_it_was() {
         (file.metadata().unwrap().len(), map.len()),
         (20_000, 15_000)
     );
+}
+
+/// Two handles of one log, each reserving room for its own part. What one has stored there stays.
+#[test]
+fn two_reserves_at_once_take_nothing_from_each_other() {
+    let rounds = if is_slow() { 50 } else { 500 };
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("log");
+    let options = || {
+        let mut options = File::options();
+        options.read(true).write(true).create(true);
+        options
+    };
+    let probe = options().open(&path).unwrap();
+    if matches!(reserve(&probe, 0, 1), Err(error) if error.errno() == Some(Errno::OPNOTSUPP)) {
+        return skip(
+            "reach::two_reserves_at_once_take_nothing_from_each_other",
+            "this file system reserves nothing",
+        );
+    }
+    for round in 0..rounds {
+        let file = options().open(&path).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(4096).unwrap();
+        let (one, other) = (
+            options().open(&path).unwrap(),
+            options().open(&path).unwrap(),
+        );
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                reserve(&one, 0, 65_536).unwrap();
+                let map = MmapOptions::new().len(65_536).map_raw(&one).unwrap();
+                map.prefault_write(60_000, 6).unwrap();
+                store(&map, 60_000, b"record");
+                map.flush_range(60_000, 6).unwrap();
+            });
+            scope.spawn(|| reserve(&other, 0, 8192).unwrap());
+        });
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(
+            bytes.get(60_000..60_006),
+            Some(&b"record"[..]),
+            "round {round}"
+        );
+        assert_eq!(bytes.len(), 65_536, "round {round}");
+    }
+}
+
+/// A peer that makes the file longer while a map grows: the file is as long as the longest asked for.
+#[test]
+fn to_grow_beside_a_peer_shortens_nothing() {
+    let rounds = if is_slow() { 50 } else { 300 };
+    for round in 0..rounds {
+        let file = file_of(4096);
+        let mut map = MmapRaw::map_raw(&file).unwrap();
+        let peer = file.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // As write(2) past the end does.
+                std::os::unix::fs::FileExt::write_all_at(&peer, b"peer", 99_996).unwrap();
+            });
+            map.grow(&file, 20_000).unwrap();
+        });
+        assert_eq!(file.metadata().unwrap().len(), 100_000, "round {round}");
+        let mut tail = [0; 4];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut tail, 99_996).unwrap();
+        assert_eq!(&tail, b"peer");
+    }
+}
+
+/// A signal every millisecond interrupts fallocate(2). Each try gets further, or is the last.
+#[test]
+fn a_reserve_beside_a_timer_ends() {
+    const NAME: &str = "reach::a_reserve_beside_a_timer_ends";
+    const CHILD: &str = "RAWMAP_TEST_TIMER";
+    extern "C" fn tick(_: libc::c_int) {}
+    const LEN: u64 = 192 << 20;
+    if std::env::var_os(CHILD).is_some() {
+        let file = File::from(
+            rawmap_core::memfd::MemfdOptions::new()
+                .create(c"timer")
+                .unwrap(),
+        );
+        // SAFETY: all zeros is an action; the handler does nothing.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = tick as *const () as usize;
+            action.sa_flags = libc::SA_RESTART;
+            assert_eq!(
+                libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()),
+                0
+            );
+        }
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 1000,
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
+        // SAFETY: reads the timer.
+        assert_eq!(
+            unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) },
+            0
+        );
+        reserve(&file, 0, LEN).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), LEN);
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let mut child = rawmap_tests::command(program.to_str().unwrap())
+        .args(["--exact", NAME])
+        .env(CHILD, "1")
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let patience = std::time::Duration::from_secs(if is_slow() { 300 } else { 60 });
+    let status = crate::wait_for(&mut child, patience);
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+/// The file has the length and the bytes that it had.
+#[test]
+fn what_cannot_be_reserved_leaves_the_length() {
+    let disk = match SmallDisk::of(2 << 20) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("reach::what_cannot_be_reserved_leaves_the_length", &reason),
+    };
+    let path = disk.path().join("file");
+    std::fs::write(&path, pattern(5_000)).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let (offset, len, errno) = (1000, 64 << 20, Errno::NOSPC);
+    assert_eq!(
+        reserve(&file, offset, len),
+        Err(Error::NoSpace { offset, len, errno })
+    );
+    assert!(std::fs::read(&path).unwrap() == pattern(5_000));
+    // Filled to the last block, so that only the kernel can tell.
+    disk.fill();
+    let refused = reserve(&file, 4_000, 500_000).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            Error::NoSpace {
+                offset: 4_000,
+                len: 500_000,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert!(std::fs::read(&path).unwrap() == pattern(5_000));
+}
+
+/// A block device has its length: a map grows inside it, and no further.
+#[test]
+fn a_map_of_a_block_device_grows_inside_it() {
+    let disk = match FailingDisk::new(On::Device) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("reach::a_map_of_a_block_device_grows_inside_it", &reason),
+    };
+    let mut map = MmapOptions::new()
+        .offset(5000)
+        .len(100)
+        .map_raw(&disk.file)
+        .unwrap();
+    store(&map, 0, b"before");
+    map.grow(&disk.file, 1_000_000).unwrap();
+    store(&map, 999_995, b"grown");
+    map.flush().unwrap();
+    assert_eq!(disk.medium(5000, 6), b"before");
+    assert_eq!(disk.medium(5000 + 999_995, 5), b"grown");
+    let (offset, limit) = (5000, FailingDisk::FILE_LEN as u64);
+    let whole = FailingDisk::FILE_LEN - 5000;
+    let len = whole as u64 + 1;
+    let past = Error::OutOfRange { offset, len, limit };
+    assert_eq!(map.grow(&disk.file, whole + 1), Err(past));
+    assert_eq!(map.len(), 1_000_000);
+    map.grow(&disk.file, whole).unwrap();
+    assert_eq!(map.len(), whole);
+}
+
+/// On ext4 a page that is not there can be read, as zeros, and cannot be written.
+#[test]
+fn a_full_disk_has_its_kind() {
+    let disk = match FailingDisk::new(On::Ext4) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("reach::a_full_disk_has_its_kind", &reason),
+    };
+    let path = format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&disk.file)
+    );
+    let folder = std::fs::read_link(path).unwrap();
+    let create = |name| {
+        let mut options = File::options();
+        options.read(true).write(true).create(true);
+        options.open(folder.with_file_name(name)).unwrap()
+    };
+    let holes = create("holes");
+    holes.set_len(1 << 20).unwrap();
+    let mut filler = create("filler");
+    while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+    filler.sync_all().unwrap();
+    let map = rawmap::MmapRaw::map_raw(&holes).unwrap();
+    map.prefault_read(0, 1 << 20).unwrap();
+    let refused = map.prefault_write(70_000, 10).unwrap_err();
+    assert!(
+        matches!(refused, Error::Unwritable { offset: 70_000 }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("70000"), "{refused}");
+    let refused = std::io::Error::from(refused);
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    let refused = std::io::Error::from(rawmap::reserve(&holes, 70_000, 500_000).unwrap_err());
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    let text = refused.to_string();
+    assert!(text.contains("70000") && text.contains("500000"), "{text}");
 }

@@ -151,6 +151,14 @@ proptest! {
 /// nothing is dirty.
 #[test]
 fn writes_beside_commits_are_in_one_or_pending() {
+    const NAME: &str = "tracked::writes_beside_commits_are_in_one_or_pending";
+    crate::with_watchdog(NAME, PATIENCE, write_beside_commits);
+}
+
+/// Longer than any slow machine needs.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+
+fn write_beside_commits() {
     const THREADS: usize = 3;
     let (file, map) = map_at(100, 1 << 20);
     let tracked = SharedTracked::<4>::new(map);

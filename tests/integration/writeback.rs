@@ -276,33 +276,7 @@ fn a_commit_is_one_call_and_an_empty_one_none() {
 fn writes_go_on_while_a_commit_waits() {
     const NAME: &str = "writeback::writes_go_on_while_a_commit_waits";
     if is_child() {
-        // SAFETY: nobody else uses the file.
-        let map = unsafe { MmapMut::map_mut(&file_of(100_000)) }.unwrap();
-        let tracked = SharedTracked::<4>::new(map);
-        tracked.write(10, b"first").unwrap();
-        let committed = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                tracked.commit().unwrap();
-                committed.store(true, Ordering::SeqCst);
-            });
-            std::thread::sleep(Duration::from_millis(500));
-            assert!(tracked.is_dirty(), "it is not stored yet");
-            for _ in 0..100 {
-                tracked.write(50_000, &[2; 1000]).unwrap();
-            }
-            assert!(
-                !committed.load(Ordering::SeqCst),
-                "the write waited for the commit"
-            );
-            // Waits for its turn, and then for its own.
-            assert_eq!(
-                tracked.commit().unwrap().ranges,
-                1,
-                "the write was in neither"
-            );
-            assert!(!tracked.is_dirty());
-        });
+        crate::with_watchdog(NAME, Duration::from_secs(300), write_while_a_commit_waits);
         return;
     }
     // Microseconds; much more than the writes take. On a busy machine they may take as long: then once more.
@@ -313,4 +287,69 @@ fn writes_go_on_while_a_commit_waits() {
         Ok(log) => assert_eq!(log.matches("msync(").count(), 2, "{log}"),
         Err(reason) => skip(NAME, &reason),
     }
+}
+
+fn write_while_a_commit_waits() {
+    // SAFETY: nobody else uses the file.
+    let map = unsafe { MmapMut::map_mut(&file_of(100_000)) }.unwrap();
+    let tracked = SharedTracked::<4>::new(map);
+    tracked.write(10, b"first").unwrap();
+    let committed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            tracked.commit().unwrap();
+            committed.store(true, Ordering::SeqCst);
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(tracked.is_dirty(), "it is not stored yet");
+        for _ in 0..100 {
+            tracked.write(50_000, &[2; 1000]).unwrap();
+        }
+        assert!(
+            !committed.load(Ordering::SeqCst),
+            "the write waited for the commit"
+        );
+        // Waits for its turn, and then for its own.
+        assert_eq!(
+            tracked.commit().unwrap().ranges,
+            1,
+            "the write was in neither"
+        );
+        assert!(!tracked.is_dirty());
+    });
+}
+
+#[test]
+fn trackers_start_write_back() {
+    if let Some(reason) = cannot_count() {
+        return skip("writeback::trackers_start_write_back", reason);
+    }
+    let map = |file: &File| {
+        // SAFETY: nobody else uses the file.
+        unsafe { MmapOptions::new().offset(4097).len(LEN).map_mut(file) }.unwrap()
+    };
+    let file = || {
+        let file = file_with(&vec![0; 2 * LEN]);
+        file.sync_all().unwrap();
+        file
+    };
+    let one = file();
+    let mut tracked = Tracked::<4>::new(map(&one));
+    for offset in [10, LEN / 2, LEN - 5] {
+        tracked.write(offset, b"five!").unwrap();
+    }
+    assert!(dirty_pages(&one, 0, 2 * LEN as u64) >= Some(3));
+    tracked.start_writeback(&one).unwrap();
+    assert_eq!(left(&one, BUSY_DISK), 0, "Tracked::start_writeback");
+    // Nothing is promised by that.
+    assert_eq!(tracked.pending_bytes(), 15);
+    let two = file();
+    let shared = SharedTracked::<4>::new(map(&two));
+    for offset in [10, LEN / 2, LEN - 5] {
+        shared.write(offset, b"five!").unwrap();
+    }
+    assert!(dirty_pages(&two, 0, 2 * LEN as u64) >= Some(3));
+    shared.start_writeback(&two).unwrap();
+    assert_eq!(left(&two, BUSY_DISK), 0, "SharedTracked::start_writeback");
+    assert_eq!(shared.pending_bytes(), Ok(15));
 }

@@ -206,3 +206,48 @@ fn the_end_of_the_address_space_is_a_place_like_others() {
     let end = dirty.pages(PageSize::KIB_4).last().map(Span::end);
     assert_eq!(end, Some(usize::MAX));
 }
+
+/// What both tables hold is in the merged one, and it keeps the invariant, also where there is no place left.
+#[test]
+fn merging_into_a_full_table_forgets_nothing() {
+    fn check<const N: usize>(random: &mut Random) {
+        let mut tables = [DirtyRanges::<N>::new(), DirtyRanges::<N>::new()];
+        for table in &mut tables {
+            for _ in 0..random.below(2 * N + 1) {
+                let offset = random.below(BYTES);
+                let len = random.below((BYTES - offset).min(8) + 1);
+                table.mark(span(offset, len));
+            }
+        }
+        let [mut into, other] = tables;
+        let before = [bitmap(&into), bitmap(&other)];
+        let exact = into.is_exact() && other.is_exact();
+        into.merge(&other);
+        let merged = bitmap(&into);
+        let mut more = false;
+        for (at, bit) in merged.iter().enumerate() {
+            let marked = before[0][at] || before[1][at];
+            assert!(*bit || !marked, "byte {at} is forgotten: {into:?}");
+            more |= *bit && !marked;
+        }
+        // More bytes than were marked are never called exact.
+        assert!(!into.is_exact() || exact && !more, "{into:?}");
+    }
+    let mut random = Random(7);
+    for _ in 0..if cfg!(miri) { 20 } else { 5_000 } {
+        check::<1>(&mut random);
+        check::<2>(&mut random);
+        check::<5>(&mut random);
+    }
+    // The last of a full table, into a full table.
+    let (mut into, mut other) = (DirtyRanges::<2>::new(), DirtyRanges::<2>::new());
+    for at in [0, 20] {
+        into.mark(span(at, 1));
+    }
+    for at in [40, 60] {
+        other.mark(span(at, 1));
+    }
+    into.merge(&other);
+    let bits = bitmap(&into);
+    assert!([0, 20, 40, 60].iter().all(|at| bits[*at]), "{into:?}");
+}
