@@ -3,7 +3,9 @@
 mod advise;
 mod compat;
 mod cursor;
+mod descriptors;
 mod device;
+mod errors;
 mod failing;
 mod fixes;
 mod flash;
@@ -14,6 +16,7 @@ mod large;
 mod layers;
 mod lock;
 mod matrix;
+mod memfd;
 mod model;
 mod options;
 mod page_math;
