@@ -301,12 +301,10 @@ fn commit<const N: usize>(
     Ok(done)
 }
 
-/// Stores all of the map that is in memory; nothing, where nothing is pending and no flush failed.
+/// Stores all of the map that is in memory. Also where nothing is pending and no flush of this map failed: another map of
+/// the open file may have been told what was about this one.
 fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commit, Error> {
     let pending = ranges.hull();
-    if pending.is_none() && map.failed().is_none() {
-        return Ok(Commit::default());
-    }
     map.retry(pending.unwrap_or(Span::whole(0)), || {
         // Before any is touched: that may read others in again.
         for range in ranges.iter() {

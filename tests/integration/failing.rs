@@ -611,3 +611,41 @@ fn a_long_shared_write_is_committed_whole() {
         assert!(disk.medium(4_000, 70_000) == bytes, "{on:?}");
     });
 }
+
+/// As `two_maps_of_one_file_are_stored_by_their_retries`, where one commit takes the news of the other's bytes.
+#[test]
+fn two_trackers_of_one_file_are_stored_by_their_retries() {
+    const NAME: &str = "failing::two_trackers_of_one_file_are_stored_by_their_retries";
+    on_failing_disks(NAME, |disk, on| {
+        let half = FailingDisk::FILE_LEN / 2;
+        let part = |offset: usize| {
+            let mut options = MmapOptions::new();
+            options.offset(offset as u64).len(half);
+            // SAFETY: nobody else uses the disk.
+            Tracked::<4>::new(unsafe { options.map_mut(&disk.file) }.unwrap())
+        };
+        let (mut one, mut two) = (part(0), part(half));
+        disk.fail();
+        one.write(9000, b"one").unwrap();
+        two.write(900_000, b"two").unwrap();
+        // As the kernel's own write-back does.
+        // SAFETY: changes no memory of this process.
+        unsafe { libc::posix_fadvise(disk.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let first = one.commit();
+        let second = two.commit();
+        assert!(first.is_err() || second.is_err(), "{on:?}");
+        disk.recover();
+        // The error of one is an error of all: retry each.
+        for tracked in [&mut one, &mut two] {
+            let tries = (0..5).map(|_| tracked.retry());
+            assert!(tries.into_iter().any(|result| result.is_ok()));
+        }
+        assert_eq!(disk.medium(9000, 3), b"one", "{on:?}");
+        assert_eq!(
+            disk.medium(half + 900_000, 3),
+            b"two",
+            "{on:?}: {first:?} {second:?}"
+        );
+    });
+}
