@@ -141,19 +141,20 @@ impl BitOr for Seals {
 impl fmt::Debug for Seals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = ["SEAL", "SHRINK", "GROW", "WRITE", "FUTURE_WRITE", "EXEC"];
-        let mut set = f.debug_set();
-        let mut rest = self.0;
-        for (bit, name) in names.into_iter().enumerate() {
-            let seal = 1 << bit;
-            if rest & seal != 0 {
-                set.entry(&format_args!("{name}"));
-                rest &= !seal;
+        f.write_str("Seals(")?;
+        let mut separator = "";
+        for bit in 0..u32::BITS {
+            let seal = 1u32.wrapping_shl(bit);
+            if self.0 & seal != 0 {
+                f.write_str(separator)?;
+                match usize::try_from(bit).ok().and_then(|bit| names.get(bit)) {
+                    Some(name) => f.write_str(name)?,
+                    None => write!(f, "{seal:#x}")?,
+                }
+                separator = " | ";
             }
         }
-        if rest != 0 {
-            set.entry(&format_args!("{rest:#x}"));
-        }
-        set.finish()
+        f.write_str(")")
     }
 }
 

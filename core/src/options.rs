@@ -127,10 +127,8 @@ impl MmapOptions {
 
     /// Supplies the page size, so that the kernel is not asked for it.
     ///
-    /// For programs that know it, from the auxiliary vector in `_start`, and for files on
-    /// hugetlbfs, whose pages are huge. It must be the kernel's, or the huge page size of the file. A size below 4096 is
-    /// [`Error::PageSize`], and so is one that is too large, where the address shows it; one that is too small gets
-    /// `EINVAL` from the kernel where it makes a difference.
+    /// For files on hugetlbfs, whose pages are huge, and for programs under a filter of system calls that keeps the kernel
+    /// from telling its own. It is the kernel's size, or that of the file's huge pages; any other is [`Error::PageSize`].
     #[inline]
     pub const fn page_size(&mut self, page: PageSize) -> &mut Self {
         self.page_size = Some(page);
@@ -239,7 +237,7 @@ impl MmapOptions {
     /// - [`Error::PastEnd`]: no length was given, and the offset lies past the end of the file.
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
     /// - [`Error::NoLength`]: no length was given for a file that has none of its own: a character device, an event.
-    /// - [`Error::PageSize`]: the supplied page size is below 4096, or larger than the kernel's.
+    /// - [`Error::PageSize`]: the supplied page size is not the kernel's, nor that of the file's huge pages.
     /// - [`Error::Option`]: an option means nothing here; see the table above.
     #[inline]
     #[allow(unsafe_code, reason = "declares: the caller answers for the file")]

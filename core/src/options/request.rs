@@ -97,7 +97,7 @@ impl MmapOptions {
             len,
             access,
             flags: flags.union(self.common_flags()),
-            page: page_or_ask(page_size)?,
+            page: page_or_ask(page_size, file)?,
             supplied: page_size.is_some(),
         })
     }
@@ -137,7 +137,7 @@ impl MmapOptions {
 
     #[inline(always)]
     pub(super) fn page(&self) -> Result<PageSize, Error> {
-        page_or_ask(self.page_size)
+        page_or_ask(self.page_size, None)
     }
 
     #[inline(always)]
@@ -186,13 +186,25 @@ impl MmapOptions {
 }
 
 #[inline(always)]
-fn page_or_ask(page_size: Option<PageSize>) -> Result<PageSize, Error> {
+fn page_or_ask(
+    page_size: Option<PageSize>,
+    file: Option<BorrowedFd<'_>>,
+) -> Result<PageSize, Error> {
     match page_size {
         None => sys::page_size(),
-        // Offsets are multiples of 4096 for mmap2(2) on 32-bit, where rustix cuts off the rest.
-        Some(page) if page < PageSize::KIB_4 => Err(page.unusable()),
-        Some(page) => Ok(page),
+        Some(page) => check_page(page, file),
     }
+}
+
+/// A supplied size is the kernel's, or that of the file's huge pages. Where the kernel does not tell its own, the address of
+/// the map shows what it can.
+#[cold]
+fn check_page(page: PageSize, file: Option<BorrowedFd<'_>>) -> Result<PageSize, Error> {
+    let is_kernels = sys::page_size().map_or(page >= PageSize::KIB_4, |kernel| kernel == page);
+    if is_kernels || file.and_then(sys::huge_page_of) == Some(page) {
+        return Ok(page);
+    }
+    Err(page.unusable())
 }
 
 /// Takes the pages that the file has in the page cache out of it, all of them: a folio may reach over the

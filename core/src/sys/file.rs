@@ -111,7 +111,6 @@ pub(crate) fn add_seals(file: BorrowedFd<'_>, seals: SealFlags) -> Result<(), Er
 }
 
 /// The page size of a file on hugetlbfs, which fstatfs(2) knows.
-#[cfg(feature = "fault")]
 pub(crate) fn huge_page_of(file: BorrowedFd<'_>) -> Option<PageSize> {
     const HUGETLBFS_MAGIC: [u8; 4] = 0x9584_58f6u32.to_le_bytes();
     let stat = rustix::fs::fstatfs(file).ok()?;
