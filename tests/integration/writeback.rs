@@ -78,8 +78,10 @@ fn write_back_starts() {
     let (file, map) = dirty_map(false);
     map.start_writeback(&file, 0, LEN).unwrap();
     assert_eq!(left(&file, BUSY_DISK), 0, "start_writeback");
+    // Where other programs sync the disk all the time, pages are stored without any call.
+    let busy = || left(&dirty_map(false).0, Duration::from_millis(500)) == 0;
     assert!(
-        nothing_started,
+        nothing_started || busy(),
         "msync(MS_ASYNC) starts write-back here: change the docs"
     );
     // A part: the rest stays, and offsets are those of the map.
