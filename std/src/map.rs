@@ -40,12 +40,7 @@ pub struct Mmap {
 
 /// A writable map that dereferences to `&mut [u8]`.
 ///
-/// It stays valid after the file is closed, and is unmapped when dropped. What was not flushed by
-/// then reaches the file in the kernel's own time.
-///
-/// # Safety
-///
-/// As for [`Mmap`].
+/// It stays valid after the file is closed. What was not flushed when it is dropped reaches the file in the kernel's own time.
 ///
 /// # Examples
 ///
@@ -194,7 +189,7 @@ macro_rules! flush {
             /// - As for [`flush`](Self::flush).
             #[inline]
             pub fn flush_async(&self) -> io::Result<()> {
-                self.flush_async_range(0, self.raw().len())
+                self.flush_async_range(0, self.as_raw().len())
             }
 
             /// Like [`flush_async`](Self::flush_async), for `len` bytes at `offset`.
@@ -206,7 +201,7 @@ macro_rules! flush {
             #[inline]
             pub fn flush_async_range(&self, offset: usize, len: usize) -> io::Result<()> {
                 Ok(match &self.file {
-                    Some(file) => self.raw().start_writeback(file, offset, len)?,
+                    Some(file) => self.as_raw().start_writeback(file, offset, len)?,
                     None => self.map.flush_async_range(offset, len)?,
                 })
             }
@@ -354,7 +349,7 @@ impl MmapRaw {
         self.map.is_empty()
     }
 
-    const fn raw(&self) -> &core::MmapRaw {
+    const fn as_raw(&self) -> &core::MmapRaw {
         &self.map
     }
 }
@@ -368,7 +363,7 @@ impl Mmap {
     ///
     /// # Errors
     ///
-    /// As for [`MmapOptions::map`].
+    /// - As there.
     #[inline]
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map<T: MmapAsRawDesc>(file: T) -> io::Result<Self> {
@@ -380,7 +375,7 @@ impl Mmap {
     ///
     /// # Errors
     ///
-    /// As for [`MmapOptions::map_if_safe`].
+    /// - As there.
     #[inline]
     pub fn map_if_safe<T: MmapAsRawDesc>(file: T) -> Result<Self, MapIfSafeError> {
         MmapOptions::new().map_if_safe(file)
@@ -437,13 +432,11 @@ impl MmapMut {
 
     /// Makes the map readable and executable, and no longer writable.
     ///
-    /// On ARM and RISC-V the instruction cache must be told; see
-    /// [`rawmap_core::MmapMut::make_exec`].
+    /// On ARM and RISC-V the instruction cache must be told; see [`rawmap_core::MmapMut::make_exec`].
     ///
     /// # Errors
     ///
-    /// - What the kernel refuses: the file system is mounted `noexec` (`EACCES`). The map is gone
-    ///   then.
+    /// - What the kernel refuses: the file system is mounted `noexec` (`EACCES`). The map is gone then.
     #[inline]
     pub fn make_exec(self) -> io::Result<Mmap> {
         Ok(self.map.make_exec()?.into())
@@ -460,33 +453,27 @@ impl DerefMut for MmapMut {
 impl AsMut<[u8]> for MmapMut {
     #[inline]
     fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.map
+        self
     }
 }
 
 impl MmapMut {
-    const fn raw(&self) -> &core::MmapRaw {
-        self.map.as_raw()
-    }
-
-    /// Flushes once more after a flush failed, and what the kernel then took for stored; see
-    /// [`rawmap_core::MmapRaw::retry_flush`].
+    /// Flushes once more after a flush failed. See [`rawmap_core::MmapRaw::retry_flush`].
     ///
     /// # Errors
     ///
     /// - As for [`rawmap_core::MmapRaw::retry_flush`].
     pub fn retry_flush(&self) -> Result<(), Error> {
-        self.raw().retry_flush()
+        self.as_raw().retry_flush()
     }
 
     /// Returns the error number of the flush that failed, until a [`retry_flush`](Self::retry_flush) succeeds.
     #[must_use]
     pub fn failed(&self) -> Option<Errno> {
-        self.raw().failed()
+        self.as_raw().failed()
     }
 
-    /// Extends the file and the map together, or leaves both as they were. `file` is the one that is mapped. See
-    /// [`rawmap_core::MmapRaw::grow`].
+    /// Extends the file that is mapped and the map together. See [`rawmap_core::MmapRaw::grow`].
     ///
     /// # Errors
     ///

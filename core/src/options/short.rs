@@ -15,7 +15,7 @@ impl Mmap {
     ///
     /// # Errors
     ///
-    /// See [`MmapOptions::map`].
+    /// - As there.
     #[inline]
     #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
     pub unsafe fn map<F: AsFd>(file: F) -> Result<Self, Error> {
