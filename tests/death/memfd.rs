@@ -35,7 +35,7 @@ fn seals_are_added_and_read() {
     let flags = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_GETFD) };
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
     // Not a file in memory.
-    let error = seals(&pages(1)).unwrap_err();
+    let error = seals(pages(1)).unwrap_err();
     assert_eq!(error.errno(), Some(Errno::INVAL));
     // A name that is too long, and one that is none.
     assert!(MemfdOptions::new().create(&"n".repeat(250)).is_err());
@@ -123,7 +123,7 @@ fn what_cannot_be_sealed_is_refused() {
         Error::Mutable(_)
     ));
     assert!(matches!(
-        refused(options.map_raw_sealed(&pages(1))),
+        refused(options.map_raw_sealed(pages(1))),
         Error::Mutable(_)
     ));
     // Past the end there is nothing that the seal could keep.
@@ -187,7 +187,7 @@ fn a_sealed_map_that_is_refused_seals_nothing() {
 
 #[test]
 fn a_file_on_a_disk_takes_no_seals_and_the_error_says_so() {
-    let error = refused(MmapOptions::new().map_raw_sealed(&pages(1)));
+    let error = refused(MmapOptions::new().map_raw_sealed(pages(1)));
     assert_eq!(error, Error::Mutable(rawmap_core::Mutable::NotSealable));
     let text = error.to_string();
     assert!(
