@@ -107,7 +107,8 @@ static TABLE: Table<CAPACITY> = Table::new(
 /// # Limits
 ///
 /// - Each lost page may be a VMA of its own, and the kernel allows 65,530 of them (`max_map_count`). With every 1024th
-///   loss of a shared map, all pages from the first that it lost to the last are replaced. At the limit, the whole map is.
+///   loss of a shared map, all pages from the first that it lost to the last are replaced. At the limit, the whole map is; a
+///   process that has one VMA more than the limit gets `false`.
 /// - `RLIMIT_DATA` does not count what replaces pages of a shared map. A private map that loses a page while the process is
 ///   past that limit gives `false`, and so does any map where the process is past `RLIMIT_AS`.
 ///

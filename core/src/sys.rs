@@ -192,16 +192,17 @@ pub(crate) unsafe fn map_again(
     start: *mut c_void,
     len: usize,
     access: Access,
-) -> Result<*mut c_void, Errno> {
+) -> Result<*mut c_void, (Call, Errno)> {
     // SAFETY: takes nothing away from the range; the result is a mapping that nothing else owns.
-    let other = unsafe { mm::mremap(start, 0, len, MremapFlags::MAYMOVE)? };
+    let other = unsafe { mm::mremap(start, 0, len, MremapFlags::MAYMOVE) };
+    let other = other.map_err(|errno| (Call::Mremap, errno))?;
     // SAFETY: that mapping.
     match unsafe { mprotect(other, len, access) } {
         Ok(()) => Ok(other),
         Err(errno) => {
             // SAFETY: as above, and it is used no more. The error that is told is the first one.
             let _ = unsafe { munmap(other, len) };
-            Err(errno)
+            Err((Call::Mprotect, errno))
         }
     }
 }

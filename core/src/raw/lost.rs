@@ -141,10 +141,7 @@ mod contained {
             match unsafe { sys::touch(page.cast(), size.get(), Touch::Read) } {
                 Ok(()) => Ok(true),
                 // Or its protection keeps it from being read here.
-                Err(Errno::FAULT) => {
-                    let elsewhere = self.touch_elsewhere(page, size, Touch::Read);
-                    Ok(elsewhere == Ok(Ok(())))
-                }
+                Err(Errno::FAULT) => Ok(self.touch_elsewhere(page, size, Touch::Read)?.is_ok()),
                 Err(errno) => self.ranged(Call::Futex, byte, Err(errno)),
             }
         }

@@ -154,18 +154,13 @@ impl MmapRaw {
     fn dirty_elsewhere(&self, page: *mut u8, size: PageSize) -> Result<(), Error> {
         let whole = Span::whole(self.len);
         let offset = self.offset_of(page, whole);
-        let wrote = self.touch_elsewhere(page, size, Touch::Write);
-        match wrote.and_then(|write| Ok((write, self.touch_elsewhere(page, size, Touch::Read)?))) {
-            Ok((Ok(()), _)) => Ok(()),
-            Ok((Err(_), Ok(()))) => Err(Error::Unwritable { offset }),
+        if self.touch_elsewhere(page, size, Touch::Write)?.is_ok() {
+            return Ok(());
+        }
+        match self.touch_elsewhere(page, size, Touch::Read)? {
+            Ok(()) => Err(Error::Unwritable { offset }),
             // Past the end of the file, or the device cannot read it: no bytes are there.
-            Ok((Err(_), Err(_))) => Ok(()),
-            Err(errno) => Err(Error::of_range(
-                Call::Mprotect,
-                errno,
-                offset,
-                to_u64(size.get()),
-            )),
+            Err(_) => Ok(()),
         }
     }
 
@@ -177,13 +172,19 @@ impl MmapRaw {
         page: *mut u8,
         size: PageSize,
         touch: Touch,
-    ) -> Result<Result<(), Errno>, Errno> {
+    ) -> Result<Result<(), Errno>, Error> {
         let access = match touch {
             Touch::Read => Access::READ,
             Touch::Write => Access::READ_WRITE,
         };
         // SAFETY: a page of this map.
-        let other = unsafe { sys::map_again(page.cast(), size.get(), access)? };
+        let other = match unsafe { sys::map_again(page.cast(), size.get(), access) } {
+            Ok(other) => other,
+            Err((call, errno)) => {
+                let offset = self.offset_of(page, Span::whole(self.len));
+                return Err(Error::of_range(call, errno, offset, to_u64(size.get())));
+            }
+        };
         // SAFETY: that mapping, which nothing else uses.
         let touched = unsafe { sys::touch(other, size.get(), touch) };
         // SAFETY: as above, and it is used no more. An error leaves it mapped, which harms nothing.
