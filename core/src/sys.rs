@@ -193,6 +193,9 @@ pub(crate) unsafe fn map_again(
     len: usize,
     access: Access,
 ) -> Result<*mut c_void, (Call, Errno)> {
+    if is_emulated() {
+        return Err((Call::Mremap, Errno::NOSYS));
+    }
     // SAFETY: takes nothing away from the range; the result is a mapping that nothing else owns.
     let other = unsafe { mm::mremap(start, 0, len, MremapFlags::MAYMOVE) };
     let other = other.map_err(|errno| (Call::Mremap, errno))?;

@@ -141,7 +141,11 @@ mod contained {
             match unsafe { sys::touch(page.cast(), size.get(), Touch::Read) } {
                 Ok(()) => Ok(true),
                 // Or its protection keeps it from being read here.
-                Err(Errno::FAULT) => Ok(self.touch_elsewhere(page, size, Touch::Read)?.is_ok()),
+                Err(Errno::FAULT) => match self.touch_elsewhere(page, size, Touch::Read) {
+                    Ok(touched) => Ok(touched.is_ok()),
+                    Err(error) if error.errno() == Some(Errno::NOSYS) => Ok(false),
+                    Err(error) => Err(error),
+                },
                 Err(errno) => self.ranged(Call::Futex, byte, Err(errno)),
             }
         }

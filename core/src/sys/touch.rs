@@ -67,14 +67,23 @@ pub(crate) unsafe fn populate(
         Touch::Write => mm::Advice::LinuxPopulateWrite,
     };
     // Nothing is mapped at 0: a kernel that knows the advice says ENOMEM, and one that does not EINVAL.
-    // SAFETY: changes no byte, also if something is.
-    if unsafe { mm::madvise(ptr::null_mut(), 1, advice) } != Err(Errno::NOMEM) {
+    if advise_nothing(advice) != Err(Errno::NOMEM) {
         return None;
     }
     Some(again(|| {
         // SAFETY: faults pages in and changes no byte; the range is the caller's duty.
         unsafe { mm::madvise(start, len, advice) }
     }))
+}
+
+fn advise_nothing(advice: mm::Advice) -> Result<(), Errno> {
+    // SAFETY: changes no byte, also if something is mapped there.
+    unsafe { mm::madvise(ptr::null_mut(), 1, advice) }
+}
+
+/// Tells whether this is QEMU's user mode, by an answer that no kernel gives. It aborts on an mremap(2) of 0 bytes.
+pub(super) fn is_emulated() -> bool {
+    advise_nothing(mm::Advice::LinuxPopulateRead).is_ok()
 }
 
 /// How many pages [`resident`] looks at in one go.
