@@ -88,8 +88,7 @@ pub enum UncheckedAdvice {
     /// written again. For private anonymous memory.
     #[doc(alias = "MADV_FREE")]
     Free = 8,
-    /// `MADV_REMOVE`: drop the pages and punch a hole into the file behind them, as
-    /// fallocate(2) does.
+    /// `MADV_REMOVE`: drop the pages and punch a hole into the file behind them, as fallocate(2) does.
     #[doc(alias = "MADV_REMOVE")]
     Remove = 9,
 }

@@ -9,9 +9,8 @@ use crate::span::Span;
 
 /// A table of at most `N` ranges of bytes, in order and apart from each other.
 ///
-/// It never forgets a byte. Where a range more does not fit, the two nearest are made one, with the
-/// bytes between them: that may flush more, and never less. `N` is at least 1, which the compiler
-/// checks.
+/// It never forgets a byte. Where a range more does not fit, the two nearest are made one, with the bytes
+/// between them: that may flush more, and never less. `N` is at least 1, which the compiler checks.
 ///
 /// # Examples
 ///

@@ -144,6 +144,11 @@ pub enum Error {
         /// The size in bytes.
         value: u64,
     },
+    /// A huge page of this size does not fit in the address space.
+    HugePage {
+        /// The binary logarithm of the size.
+        bits: u8,
+    },
     /// A critical section or a lock was entered by the thread that is inside: by a signal handler, say.
     Busy,
     /// The file may still change, so that references to its bytes are not safe.
@@ -288,6 +293,7 @@ impl fmt::Display for Error {
             Self::AtEnd { len } => write!(f, "the end of the map, of {len} bytes, is reached"),
             Self::Seek { from, by } => write!(f, "cannot seek by {by} bytes from position {from}"),
             Self::PageSize { value } => write!(f, "{value} bytes is not a usable page size"),
+            Self::HugePage { bits } => write!(f, "a page of 2^{bits} bytes is not usable"),
             Self::Mutable(why) => fmt::Display::fmt(&why, f),
             #[cfg(feature = "device")]
             Self::Device(problem) => fmt::Display::fmt(&problem, f),

@@ -110,7 +110,8 @@ static TABLE: Table<CAPACITY> = Table::new(
 ///   loss of a shared map, all pages from the first that it lost to the last are replaced. At the limit, the whole map is; a
 ///   process that has one VMA more than the limit gets `false`.
 /// - `RLIMIT_DATA` does not count what replaces pages of a shared map. A private map that loses a page while the process is
-///   past that limit gives `false`, and so does any map where the process is past `RLIMIT_AS`.
+///   past that limit gives `false`. So does any map where the process is past `RLIMIT_AS`, or past `RLIMIT_MEMLOCK` under
+///   mlockall(2) with `MCL_FUTURE`, or where the kernel has no file or memory left (`ENFILE`, overcommit).
 ///
 /// # Safety
 ///

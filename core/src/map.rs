@@ -29,10 +29,9 @@ use crate::sys::AsFd;
 ///
 /// # Safety
 ///
-/// The constructors for files are `unsafe`: a change of the file by anybody else, while a slice
-/// lives, is undefined behaviour, and an access past the end of a file that got shorter raises
-/// SIGBUS. [`map_if_safe`](Self::map_if_safe) takes only files that cannot change. Use [`MmapRaw`]
-/// for files that others may write.
+/// The constructors for files are `unsafe`. A change of the file by any other means, while a slice lives, is
+/// undefined behaviour. An access past the end of a file that got shorter raises SIGBUS.
+/// [`MmapOptions::map_if_safe`](crate::MmapOptions::map_if_safe) takes only files that cannot change. Use [`MmapRaw`] for files that others may write.
 ///
 /// # Examples
 ///
@@ -196,19 +195,28 @@ macro_rules! common {
 common!(Mmap);
 common!(MmapMut);
 
-impl Mmap {
-    /// `mprotect` -- makes the map writable. The file must have been opened for writing, unless
-    /// the map is a private copy.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
-    #[inline]
-    pub fn make_mut(mut self) -> Result<MmapMut, Refused<Self>> {
-        match self.raw.protect(Protection::ReadWrite) {
-            Ok(()) => Ok(MmapMut { raw: self.raw }),
-            Err(error) => Err(Refused { error, map: self }),
+/// Another protection, and so another type.
+macro_rules! make {
+    ($($what:literal $name:ident($protection:ident) -> $map:ident)*) => {$(
+        #[doc = $what]
+        ///
+        /// # Errors
+        ///
+        /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
+        #[inline]
+        pub fn $name(mut self) -> Result<$map, Refused<Self>> {
+            match self.raw.protect(Protection::$protection) {
+                Ok(()) => Ok($map { raw: self.raw }),
+                Err(error) => Err(Refused { error, map: self }),
+            }
         }
+    )*};
+}
+
+impl Mmap {
+    make! {
+        "`mprotect` -- makes the map writable. The file must have been opened for writing, unless the map is a private copy."
+        make_mut(ReadWrite) -> MmapMut
     }
 }
 
@@ -221,44 +229,26 @@ impl MmapMut {
         flush_async_range(offset: usize, len: usize)
     }
 
-    /// Extends the file and the map together, or leaves both as they were. See [`MmapRaw::grow`].
+    /// Extends the file and the map together. See [`MmapRaw::grow`].
+    ///
+    /// # Safety
+    ///
+    /// - The file is the one that is mapped. No other map lends bytes of it from the old end on.
     ///
     /// # Errors
     ///
     /// - As for [`MmapRaw::grow`].
     #[inline]
-    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+    pub unsafe fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
         self.raw.grow(file, new_len)
     }
 
-    /// `mprotect` -- makes the map read-only.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
-    #[inline]
-    pub fn make_read_only(mut self) -> Result<Mmap, Refused<Self>> {
-        match self.raw.protect(Protection::ReadOnly) {
-            Ok(()) => Ok(Mmap { raw: self.raw }),
-            Err(error) => Err(Refused { error, map: self }),
-        }
-    }
-
-    /// `mprotect` -- makes the map readable and executable, and no longer writable.
-    ///
-    /// On ARM and RISC-V, instructions that were written are seen only after the instruction cache
-    /// was told; that is the caller's part (`__builtin___clear_cache` in C, `fence.i` or
-    /// `riscv_flush_icache(2)` on RISC-V).
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: see [`MmapRaw::protect`]. [`Refused`] gives the map back.
-    #[inline]
-    pub fn make_exec(mut self) -> Result<Mmap, Refused<Self>> {
-        match self.raw.protect(Protection::ReadExec) {
-            Ok(()) => Ok(Mmap { raw: self.raw }),
-            Err(error) => Err(Refused { error, map: self }),
-        }
+    make! {
+        "`mprotect` -- makes the map read-only." make_read_only(ReadOnly) -> Mmap
+        "`mprotect` -- makes the map readable and executable, and no longer writable.\n\nOn ARM and RISC-V, instructions
+        that were written are seen only after the instruction cache was told; that is the caller's part
+        (`__builtin___clear_cache` in C, `fence.i` or `riscv_flush_icache(2)` on RISC-V)."
+        make_exec(ReadExec) -> Mmap
     }
 }
 

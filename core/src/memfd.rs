@@ -66,7 +66,7 @@ impl MemfdOptions {
     ///
     /// # Errors
     ///
-    /// - [`Error::PageSize`]: a huge page of this size does not fit in the address space.
+    /// - [`Error::HugePage`]: a huge page of this size does not fit in the address space.
     /// - [`Error::Sys`]: the name has more than 249 bytes, or there are no huge pages of this size (`EINVAL`,
     ///   `ENODEV`), the process has too many descriptors (`EMFILE`), or the kernel is older than 3.17 (`ENOSYS`).
     ///

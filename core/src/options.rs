@@ -31,7 +31,7 @@ use self::request::huge_flags;
 /// | `scattered` | yes | refused | refused | refused | refused |
 /// | `contained` | yes | yes | refused | refused | refused |
 ///
-/// *No meaning* is memmap2's way with these options: they change nothing.
+/// *No meaning* is memmap2's way with these options: they change nothing. With `huge`, `page_size` has none, either.
 ///
 /// # Examples
 ///
@@ -66,6 +66,36 @@ type Kind = (MapFlags, Access);
 const READ: Access = Access::READ;
 const READ_WRITE: Access = Access::READ_WRITE;
 const READ_EXEC: Access = Access::READ.with(Access::EXEC);
+
+/// The constructors whose maps hand out slices of a file.
+macro_rules! constructors {
+    ($($what:literal $name:ident($flags:expr, $access:expr) -> $map:ident;)*) => {$(
+        #[doc = $what]
+        ///
+        /// # Safety
+        ///
+        /// - The file is not changed while a slice of the map lives, by any process and through any
+        ///   other map or handle. No other slice of the bytes lives beside a mutable one.
+        /// - The file is not truncated while the map is in use; bytes past its end are not accessed.
+        ///
+        /// # Errors
+        ///
+        /// - [`Error::Sys`]: the kernel refused: the file was not opened for reading (`EACCES`), cannot
+        ///   be mapped (`ENODEV`), or memory is short (`ENOMEM`).
+        /// - [`Error::PastEnd`]: no length was given, and the offset lies past the end of the file.
+        /// - [`Error::TooLong`]: the length does not fit in an `isize`.
+        /// - [`Error::NoLength`]: no length was given for a file that has none of its own: a character device, an event.
+        /// - [`Error::PageSize`]: the supplied page size is not the kernel's, nor that of the file's huge pages.
+        /// - [`Error::Option`]: an option means nothing here; see the table above.
+        #[inline]
+        #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
+        pub unsafe fn $name<F: AsFd>(&self, file: F) -> Result<$map, Error> {
+            let raw = self.map_file(file.as_fd(), ($flags, $access))?;
+            // SAFETY: of the access that the type's slices need; the caller answers for changes by others.
+            Ok(unsafe { $map::from_raw(raw) })
+        }
+    )*};
+}
 
 impl MmapOptions {
     /// Starts with the defaults: offset 0, the whole file, no flag.
@@ -116,9 +146,8 @@ impl MmapOptions {
     /// Sets the length of the map in bytes; default: from the offset to the end of the file, and 0
     /// for anonymous maps.
     ///
-    /// It is not checked against the file: a map may reach past its end, which programs use that
-    /// map ahead and then grow the file. An access past the page of the file's last byte raises
-    /// SIGBUS.
+    /// It is not checked against the file: a map may reach past its end, which programs use that map ahead
+    /// and then grow the file. An access past the page of the file's last byte raises SIGBUS.
     #[inline]
     pub const fn len(&mut self, len: usize) -> &mut Self {
         self.len = Some(len);
@@ -180,12 +209,11 @@ impl MmapOptions {
     /// changed byte. For shared writable maps of files; others refuse it.
     ///
     /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed
-    /// when one byte is stored to. With this option the cached pages of the file are dropped
-    /// before it is mapped, and the map gets `MADV_RANDOM` before its first touch, so that
-    /// they come back one by one. The price: no read-ahead, so the first touch of each page waits for the
-    /// medium. What was written to the file before is stored first, as fdatasync(2) does; that error, if
-    /// there is one, is this call's: the pages that could not be written may be dropped with the others. Pages
-    /// that another map or lock holds stay as they are. It is of no use together with
+    /// when one byte is stored to. With this option the cached pages of the file are dropped before it is
+    /// mapped, and the map gets `MADV_RANDOM` before its first touch, so that they come back one by one. The
+    /// price: no read-ahead, so the first touch of each page waits for the medium. What is dirty
+    /// there is stored first; where that fails, or has failed before and was not told, so does this, and no page is
+    /// dropped. Pages that another map or lock holds stay as they are. It is of no use together with
     /// [`populate`](Self::populate).
     #[doc(alias = "MADV_RANDOM")]
     #[inline]
@@ -222,105 +250,23 @@ impl MmapOptions {
         self.contained
     }
 
-    /// Maps a file shared, for reading.
-    ///
-    /// # Safety
-    ///
-    /// - The file is not changed while a slice of the map lives, by any process and through any
-    ///   other map or handle.
-    /// - The file is not truncated while the map is in use; bytes past its end are not accessed.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: the kernel refused: the file was not opened for reading (`EACCES`), cannot
-    ///   be mapped (`ENODEV`), or memory is short (`ENOMEM`).
-    /// - [`Error::PastEnd`]: no length was given, and the offset lies past the end of the file.
-    /// - [`Error::TooLong`]: the length does not fit in an `isize`.
-    /// - [`Error::NoLength`]: no length was given for a file that has none of its own: a character device, an event.
-    /// - [`Error::PageSize`]: the supplied page size is not the kernel's, nor that of the file's huge pages.
-    /// - [`Error::Option`]: an option means nothing here; see the table above.
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map<F: AsFd>(&self, file: F) -> Result<Mmap, Error> {
-        let raw = self.map_file(file.as_fd(), (MapFlags::SHARED, READ))?;
-        // SAFETY: readable; the caller answers for changes by others.
-        Ok(unsafe { Mmap::from_raw(raw) })
+    constructors! {
+        "Maps a file shared, for reading." map(MapFlags::SHARED, READ) -> Mmap;
+        "Maps a file shared, for reading and executing. `EPERM` where the file system is mounted `noexec`."
+        map_exec(MapFlags::SHARED, READ_EXEC) -> Mmap;
+        "Maps a file shared, for reading and writing: stores reach the file. It must be open for both (`EACCES`). A file
+        system may have no writable shared maps (`EINVAL` on JFFS2)."
+        map_mut(MapFlags::SHARED, READ_WRITE) -> MmapMut;
+        "Maps a private copy of a file, for reading and writing: stores stay in this process. Flushing it is `Ok` and stores
+        nothing. Pages that were not yet written still show the file."
+        map_copy(MapFlags::PRIVATE, READ_WRITE) -> MmapMut;
+        "Maps a private copy of a file, read-only for now; [`Mmap::make_mut`] makes it writable although the file may be open
+        for reading only."
+        map_copy_read_only(MapFlags::PRIVATE, READ) -> Mmap;
     }
 
-    /// Maps a file shared, for reading and executing.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map); `EPERM` where the file system is mounted `noexec`.
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map_exec<F: AsFd>(&self, file: F) -> Result<Mmap, Error> {
-        let raw = self.map_file(file.as_fd(), (MapFlags::SHARED, READ_EXEC))?;
-        // SAFETY: readable; the caller answers for changes by others.
-        Ok(unsafe { Mmap::from_raw(raw) })
-    }
-
-    /// Maps a file shared, for reading and writing: stores reach the file.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map), and nobody reads the bytes while a mutable slice of them lives.
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map); the file must be open for reading and writing (`EACCES`). A file
-    /// system may have no writable shared maps (`EINVAL` on JFFS2).
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map_mut<F: AsFd>(&self, file: F) -> Result<MmapMut, Error> {
-        let raw = self.map_file(file.as_fd(), (MapFlags::SHARED, READ_WRITE))?;
-        // SAFETY: writable; the caller answers for changes by others.
-        Ok(unsafe { MmapMut::from_raw(raw) })
-    }
-
-    /// Maps a private copy of a file, for reading and writing: stores stay in this process and
-    /// never reach the file. Flushing it is `Ok` and stores nothing.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map): pages that were not yet written still show the file.
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map).
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map_copy<F: AsFd>(&self, file: F) -> Result<MmapMut, Error> {
-        let raw = self.map_file(file.as_fd(), (MapFlags::PRIVATE, READ_WRITE))?;
-        // SAFETY: writable; the caller answers for changes by others.
-        Ok(unsafe { MmapMut::from_raw(raw) })
-    }
-
-    /// Maps a private copy of a file, read-only for now; [`Mmap::make_mut`] makes it writable
-    /// although the file may be open for reading only.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map).
-    #[inline]
-    #[allow(unsafe_code, reason = "declares: the caller answers for the file")]
-    pub unsafe fn map_copy_read_only<F: AsFd>(&self, file: F) -> Result<Mmap, Error> {
-        let raw = self.map_file(file.as_fd(), (MapFlags::PRIVATE, READ))?;
-        // SAFETY: readable; the caller answers for changes by others.
-        Ok(unsafe { Mmap::from_raw(raw) })
-    }
-
-    /// Maps a file shared, for reading, if it can be proved that it never changes: a memfd sealed
-    /// against writing and shrinking (Linux 3.17), or a file under fs-verity (5.5); see
-    /// [`memfd::check_immutable`].
+    /// Maps a file shared, for reading, if it can be proved that it never changes: a memfd sealed against
+    /// writing and shrinking (Linux 3.17), or a file under fs-verity (5.5); see [`memfd::check_immutable`].
     ///
     /// # Errors
     ///
@@ -399,7 +345,7 @@ impl MmapOptions {
     /// - [`Error::Sys`]: memory is short, or there are no huge pages (`ENOMEM`); the kernel has no
     ///   huge pages of this size (`EINVAL`).
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
-    /// - [`Error::PageSize`]: a huge page of this size does not fit in the address space.
+    /// - [`Error::HugePage`]: a huge page of this size does not fit in the address space.
     #[inline]
     pub fn map_anon(&self) -> Result<MmapMut, Error> {
         let Some(bits) = self.huge else {

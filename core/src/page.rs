@@ -96,7 +96,7 @@ impl PageSize {
     ///
     /// # Errors
     ///
-    /// - [`Error::PageSize`]: two to the power of `bits` does not fit in a `usize`.
+    /// - [`Error::HugePage`]: two to the power of `bits` does not fit in a `usize`.
     #[inline]
     pub const fn from_bits(bits: u8) -> Result<Self, Error> {
         if (bits as u32) < usize::BITS {
@@ -104,11 +104,7 @@ impl PageSize {
                 mask: 1usize.wrapping_shl(bits as u32).wrapping_sub(1),
             })
         } else {
-            let value = match 1u64.checked_shl(bits as u32) {
-                Some(value) => value,
-                None => u64::MAX,
-            };
-            Err(Error::PageSize { value })
+            Err(Error::HugePage { bits })
         }
     }
 
@@ -309,7 +305,7 @@ mod tests {
                 assert_eq!(by_bits, PageSize::new(1 << bits));
                 assert_eq!(by_bits.map(PageSize::bits), Ok(bits));
             } else {
-                assert!(matches!(by_bits, Err(Error::PageSize { .. })));
+                assert_eq!(by_bits, Err(Error::HugePage { bits }));
             }
         }
         for bytes in [0, 3, 4095, 4097, usize::MAX] {

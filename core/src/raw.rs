@@ -2,9 +2,8 @@
 //!
 //! # Safety
 //!
-//! Everything rests on the invariant of [`MmapRaw`], stated at its fields: a checked range of the
-//! map, rounded to pages, lies inside pages that the value owns. Nobody outside this module can
-//! change the fields.
+//! Everything rests on the invariant of [`MmapRaw`], stated at its fields: a checked range of the map,
+//! rounded to pages, lies inside pages that the value owns. Nobody outside this module can change the fields.
 
 #![allow(
     unsafe_code,
@@ -35,8 +34,7 @@ pub(crate) use self::grow::{allocate, extend_to};
 pub(crate) use self::pages::{check_len, to_u64};
 use self::pages::{huge_lens, mapped_len, narrow, unmap};
 
-/// The file offset of a map that is of no file. No byte of a file is there: a file has at most
-/// `i64::MAX`.
+/// The file offset of a map that is of no file. No byte of a file is there: a file has at most `i64::MAX`.
 const NO_FILE: u64 = u64::MAX;
 
 /// One checked request for a map: what [`MmapOptions`] and the file came to.
@@ -58,10 +56,9 @@ pub(crate) struct Request<'fd> {
 
 /// Memory that is mapped, and unmapped when the value is dropped.
 ///
-/// It gives raw pointers and never a reference. That makes it right for memory that another
-/// process, a device or the kernel may change at any time, and it is why
-/// [`map_raw`](Self::map_raw) is safe: the proof that an access is sound is made where the pointer
-/// is used. It does not keep the file open.
+/// It gives raw pointers and never a reference. That makes it right for memory that another process, a device
+/// or the kernel may change at any time, and it is why [`map_raw`](Self::map_raw) is safe: the proof that an
+/// access is sound is made where the pointer is used. It does not keep the file open.
 ///
 /// All offsets and lengths are in bytes. A ranged call rounds the start of its range down and the
 /// end up to the page size, and never reaches past the map's own last page.
@@ -76,7 +73,7 @@ pub(crate) struct Request<'fd> {
 /// # let mut file = temp_file();
 /// # file.write_all(b"state 1").unwrap();
 /// let map = MmapRaw::map_raw(&file)?;
-/// // SAFETY: the map has 7 bytes, nobody truncates the file, and the pointer is used for one
+/// // SAFETY: the map has 7 bytes, no process truncates the file, and the pointer is used for one
 /// // store that no other thread races with.
 /// unsafe { map.as_mut_ptr().add(6).write(b'2') };
 /// map.flush_range(6, 1)?;
@@ -196,8 +193,7 @@ impl MmapRaw {
         self.len == 0
     }
 
-    /// Gives the page size that this map rounds by: the kernel's, the one supplied, or the huge
-    /// page size.
+    /// Gives the page size that this map rounds by: the kernel's, the one supplied, or the huge page size.
     #[must_use]
     #[inline]
     pub const fn page_size(&self) -> PageSize {
@@ -206,8 +202,7 @@ impl MmapRaw {
 
     /// `mprotect` of the whole map -- changes what may be done with it.
     ///
-    /// An access that is not allowed raises SIGSEGV. The file must have been opened for what is
-    /// asked.
+    /// An access that is not allowed raises SIGSEGV. The file must have been opened for what is asked.
     ///
     /// # Errors
     ///
@@ -286,10 +281,10 @@ impl MmapRaw {
     ///
     /// # Errors
     ///
-    /// - [`Error::TooLong`]: `new_len` does not fit in an `isize`, or its pages not in the address
-    ///   space.
+    /// - [`Error::TooLong`]: `new_len` does not fit in an `isize`, or its pages not in the address space.
     /// - [`Error::Sys`]: there is no room at this address and the options do not allow to move
     ///   (`ENOMEM`), or the map is more than one VMA (`EFAULT`), or of huge pages (`EINVAL`).
+    /// - [`Error::Sys`] of a flush that failed, where the map would become shorter: retry first.
     /// - [`Error::Lost`]: a contained map lost pages, and has not recovered them.
     ///
     /// # Safety
@@ -302,6 +297,15 @@ impl MmapRaw {
     /// - [mremap(2)](https://man7.org/linux/man-pages/man2/mremap.2.html)
     #[inline]
     pub unsafe fn remap(&mut self, new_len: usize, options: RemapOptions) -> Result<(), Error> {
+        if let (true, Some(errno)) = (new_len < self.len, self.failed()) {
+            // A retry stores what is in the map.
+            return self.ranged(Call::Msync, Span::whole(self.len), Err(errno));
+        }
+        self.resize(new_len, options)
+    }
+
+    #[inline]
+    fn resize(&mut self, new_len: usize, options: RemapOptions) -> Result<(), Error> {
         let head = self.head();
         let new_mapped = mapped_len(self.page, head, new_len)?;
         #[cfg(feature = "fault")]
@@ -331,15 +335,8 @@ impl MmapRaw {
     /// Adds to the error of a call the range that the caller gave.
     #[inline]
     fn ranged<T>(&self, call: Call, span: Span, result: Result<T, Errno>) -> Result<T, Error> {
-        match result {
-            Ok(value) => Ok(value),
-            Err(errno) => Err(Error::of_range(
-                call,
-                errno,
-                to_u64(span.offset()),
-                to_u64(span.len()),
-            )),
-        }
+        let (offset, len) = (to_u64(span.offset()), to_u64(span.len()));
+        result.map_err(|errno| Error::of_range(call, errno, offset, len))
     }
 
     #[inline]

@@ -26,9 +26,9 @@ use crate::span::Span;
 /// A view of a map's bytes that other processes or threads may write at the same time.
 ///
 /// It makes no references to them: single words are read and written atomically, many bytes are copied in and
-/// out. A copy while somebody writes gives some of the old bytes and some of the new ones, and that is all: nothing is
-/// undefined. Words are in the machine's byte order. Offsets are from the start of the view, in bytes; an atomic
-/// access needs an *address* that is a multiple of its width.
+/// out. A copy while another thread or process writes gives some of the old bytes and some of the new ones, and that is
+/// all: nothing is undefined. Words are in the machine's byte order. Offsets are from the start of the view, in bytes;
+/// an atomic access needs an *address* that is a multiple of its width.
 ///
 /// Loads and stores are relaxed where the name does not say otherwise: they order nothing. Changes that
 /// read and write at once (`swap`, `fetch_add`, ...) acquire and release.
@@ -119,7 +119,9 @@ macro_rules! fetch {
         ///
         /// # Errors
         ///
-        /// - As for [`swap`](Self::swap).
+        /// - [`Error::OutOfRange`]: the word ends past the view.
+        /// - [`Error::Unaligned`]: its address is not a multiple of its width.
+        /// - [`Error::Protected`]: the map is not readable and writable.
         #[inline]
         pub fn $name<W: Word>(self, offset: usize, value: W) -> Result<W, Error> {
             let word = self.word::<W>(offset, Access::READ_WRITE)?;
@@ -202,7 +204,7 @@ impl Shared<'_> {
         Ok(())
     }
 
-    /// Writes the word at `offset`; whoever reads it by [`load_acquire`](Self::load_acquire) can read what was
+    /// Writes the word at `offset`; a reader that uses [`load_acquire`](Self::load_acquire) can read what was
     /// stored before this.
     ///
     /// # Errors
@@ -216,18 +218,13 @@ impl Shared<'_> {
         Ok(())
     }
 
-    /// Writes the word at `offset`, and gives what was there.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the word ends past the view.
-    /// - [`Error::Unaligned`]: its address is not a multiple of its width.
-    /// - [`Error::Protected`]: the map is not readable and writable.
-    #[inline]
-    pub fn swap<W: Word>(self, offset: usize, value: W) -> Result<W, Error> {
-        let word = self.word::<W>(offset, Access::READ_WRITE)?;
-        // SAFETY: `word` has checked it.
-        Ok(unsafe { W::swap(word, value) })
+    fetch! {
+        swap: "Writes"
+        fetch_add: "Adds to (wrapping)"
+        fetch_sub: "Subtracts from (wrapping)"
+        fetch_and: "ANDs to"
+        fetch_or: "ORs to"
+        fetch_xor: "XORs to"
     }
 
     /// Writes the word at `offset` if it is `current`, and gives what was there: `Ok` if that was so.
@@ -245,14 +242,6 @@ impl Shared<'_> {
         let word = self.word::<W>(offset, Access::READ_WRITE)?;
         // SAFETY: `word` has checked it.
         Ok(unsafe { W::compare_exchange(word, current, new) })
-    }
-
-    fetch! {
-        fetch_add: "Adds to (wrapping)"
-        fetch_sub: "Subtracts from (wrapping)"
-        fetch_and: "ANDs to"
-        fetch_or: "ORs to"
-        fetch_xor: "XORs to"
     }
 
     /// Copies the bytes at `offset` out, as many as `bytes` takes.

@@ -3,11 +3,10 @@
 use crate::error::Error;
 use crate::page::PageSize;
 
-/// A range of bytes, `offset..offset + len`, that was checked to lie inside something of a known
-/// length.
+/// A range of bytes, `offset..offset + len`, that was checked to lie inside something of a known length.
 ///
 /// Every ranged call makes a `Span` against the length of its map first. The fields are private
-/// and [`Span::new`] is the only constructor, so whoever holds one needs no second check: the end
+/// and [`Span::new`] is the only constructor, so a holder of one needs no second check: the end
 /// does not overflow. Think before you add another way to build it.
 ///
 /// # Examples
@@ -148,8 +147,7 @@ impl Span {
         }
     }
 
-    /// Gives the whole pages that hold the span, as `(start, len)` in bytes; see
-    /// [`PageSize::cover`].
+    /// Gives the whole pages that hold the span, as `(start, len)` in bytes; see [`PageSize::cover`].
     #[must_use]
     #[inline]
     pub const fn pages(self, page: PageSize) -> Option<(usize, usize)> {

@@ -41,6 +41,7 @@ pub use self::page_size::page_size;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;
+use rustix::fd::AsRawFd;
 pub(crate) use rustix::fd::BorrowedFd;
 pub use rustix::fd::OwnedFd;
 pub(crate) use rustix::fs::{FileType, MemfdFlags, SealFlags};
@@ -68,7 +69,7 @@ pub(crate) const PATIENCE: u32 = 1000;
 
 /// Makes a call again while a signal interrupts it.
 #[inline]
-fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(crate) fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     for _ in 0..PATIENCE {
         match call() {
             Err(Errno::INTR) => {}
@@ -141,6 +142,28 @@ pub(crate) unsafe fn map_zeros_over(
     let prot = prot(access.without(Access::EXEC));
     // SAFETY: the caller's duty, passed on.
     unsafe { mm::mmap_anonymous(start, len, prot, flags) }.map(|_| ())
+}
+
+/// mmap(2) of zeros with `MAP_FIXED_NOREPLACE`: only where nothing is mapped. (Linux 4.17; older kernels take the address
+/// for a hint, and what they give is given back.)
+///
+/// # Safety
+///
+/// - The caller owns the range, if nothing is mapped there.
+#[cfg(feature = "fault")]
+pub(crate) unsafe fn map_zeros_into_gap(
+    start: *mut c_void,
+    len: usize,
+    access: Access,
+) -> Result<(), Errno> {
+    let flags = MapFlags::SHARED | MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
+    // SAFETY: replaces no mapping.
+    let got = unsafe { mm::mmap_anonymous(start, len, prot(access), flags)? };
+    if got != start {
+        // SAFETY: the new mapping, which nothing uses.
+        unsafe { munmap(got, len)? };
+    }
+    Ok(())
 }
 
 /// munmap(2).
@@ -287,8 +310,7 @@ fn knows_advice(advice: AdviceNumber) -> bool {
 impl Advice {
     /// Tells whether the running kernel knows this advice.
     ///
-    /// Asks with madvise(2) of 0 bytes, which changes nothing. QEMU's user mode says yes to
-    /// everything.
+    /// Asks with madvise(2) of 0 bytes, which changes nothing. QEMU's user mode says yes to everything.
     #[must_use]
     pub fn is_supported(self) -> bool {
         knows_advice(self.number())

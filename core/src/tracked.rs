@@ -154,7 +154,7 @@ impl<const N: usize> Tracked<N> {
     /// # Errors
     ///
     /// - [`Error::Lost`]: a page of the pending ranges was dropped: write its bytes again, then retry. Or a contained map
-    ///   lost pages: [`recover`](Self::recover) them first.
+    ///   lost pages: `recover` them first.
     /// - [`Error::Unwritable`], [`Error::Unreachable`]: a page cannot be made dirty: the file system has become read-only,
     ///   say.
     /// - [`Error::Sys`]: the write-back failed again.
@@ -174,12 +174,6 @@ impl<const N: usize> Tracked<N> {
     /// - As for [`MmapRaw::start_writeback`].
     pub fn start_writeback<F: AsFd>(&self, file: F) -> Result<(), Error> {
         start_writeback(self.map.as_raw(), self.dirty.hull(), file)
-    }
-
-    /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
-    #[must_use]
-    pub fn failed(&self) -> Option<Errno> {
-        self.map.as_raw().failed()
     }
 
     /// Tells whether there is anything to commit.
@@ -208,69 +202,91 @@ impl<const N: usize> Tracked<N> {
         pages(self.map.as_raw(), &self.dirty)
     }
 
-    /// Extends the file and the map together, or leaves both as they were; see [`MmapRaw::grow`]. What is
-    /// pending stays pending.
-    ///
-    /// # Errors
-    ///
-    /// - As for [`MmapRaw::grow`].
-    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
-        self.map.grow(file, new_len)
-    }
-
-    /// Brings a range into memory for writing, and finds out whether there is room; see [`MmapRaw::prefault_write`].
-    ///
-    /// # Errors
-    ///
-    /// - As for [`MmapRaw::prefault_write`].
-    pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.map.as_raw().prefault_write(offset, len)
-    }
-
-    /// Returns the offset of the first byte that a contained map lost; see [`MmapRaw::lost`].
-    #[cfg(feature = "fault")]
-    #[must_use]
-    pub fn lost(&self) -> Option<usize> {
-        self.map.as_raw().lost()
-    }
-
-    /// Returns what [`lost`](Self::lost) does, and forgets it; see [`MmapRaw::acknowledge_lost`].
-    #[cfg(feature = "fault")]
-    pub fn acknowledge_lost(&self) -> Option<usize> {
-        self.map.as_raw().acknowledge_lost()
-    }
-
-    /// Acknowledges a loss of a contained map, and makes all of it the file's again; see [`MmapRaw::recover`]. What is
-    /// pending stays pending: write the bytes that were lost again.
-    ///
-    /// # Safety
-    ///
-    /// - The file is the one that is mapped.
-    ///
-    /// # Errors
-    ///
-    /// - As for [`MmapRaw::recover`].
-    #[cfg(feature = "fault")]
-    #[allow(unsafe_code, reason = "passes the duty on")]
-    pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
-        // SAFETY: the caller's duty, passed on.
-        unsafe { self.map.recover(file) }
-    }
-
     /// Gives the map, for the calls that only [`MmapRaw`] has, and for reading.
     #[must_use]
     #[inline]
     pub const fn as_map(&self) -> &MmapMut {
         &self.map
     }
-
-    /// Gives the map back. What is pending is no longer known: commit first, or flush the map.
-    #[must_use]
-    #[inline]
-    pub fn into_inner(self) -> MmapMut {
-        self.map
-    }
 }
+
+/// What both types ask of their map.
+macro_rules! of_map {
+    ($tracked:ident) => {
+        #[allow(unsafe_code, reason = "passes the duty on")]
+        impl<const N: usize> $tracked<N> {
+            /// Returns the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
+            #[must_use]
+            pub fn failed(&self) -> Option<Errno> {
+                self.map.as_raw().failed()
+            }
+
+            /// Extends the file and the map together; see [`MmapRaw::grow`]. What is pending stays pending.
+            ///
+            /// # Safety
+            ///
+            /// - As for [`MmapMut::grow`].
+            ///
+            /// # Errors
+            ///
+            /// - As for [`MmapRaw::grow`].
+            pub unsafe fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.map.grow(file, new_len) }
+            }
+
+            /// Brings a range into memory for writing, so that a [`write`](Self::write) waits for nothing there, and
+            /// finds out whether there is room; see [`MmapRaw::prefault_write`].
+            ///
+            /// # Errors
+            ///
+            /// - As for [`MmapRaw::prefault_write`].
+            pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
+                self.map.as_raw().prefault_write(offset, len)
+            }
+
+            /// Returns the offset of the first byte that a contained map lost; see [`MmapRaw::lost`].
+            #[cfg(feature = "fault")]
+            #[must_use]
+            pub fn lost(&self) -> Option<usize> {
+                self.map.as_raw().lost()
+            }
+
+            /// Returns what [`lost`](Self::lost) does, and forgets it; see [`MmapRaw::acknowledge_lost`].
+            #[cfg(feature = "fault")]
+            pub fn acknowledge_lost(&self) -> Option<usize> {
+                self.map.as_raw().acknowledge_lost()
+            }
+
+            /// Acknowledges a loss of a contained map, and makes all of it the file's again; see
+            /// [`MmapRaw::recover`]. What is pending stays pending: write the bytes that were lost again.
+            ///
+            /// # Safety
+            ///
+            /// - The file is the one that is mapped.
+            ///
+            /// # Errors
+            ///
+            /// - As for [`MmapRaw::recover`].
+            #[cfg(feature = "fault")]
+            pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
+                // SAFETY: the caller's duty, passed on.
+                unsafe { self.map.recover(file) }
+            }
+
+            /// Returns the map itself. What is pending is no longer known: commit first, or flush the map.
+            #[must_use]
+            #[inline]
+            pub fn into_inner(self) -> MmapMut {
+                self.map
+            }
+        }
+    };
+}
+
+of_map!(Tracked);
+#[cfg(feature = "critical-section")]
+of_map!(SharedTracked);
 
 /// Flushes the ranges in groups; none is not a flush. The one place where it is decided how many calls that
 /// takes.
@@ -306,6 +322,10 @@ fn commit<const N: usize>(
 fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commit, Error> {
     let pending = ranges.hull();
     map.retry(pending.unwrap_or(Span::whole(0)), || {
+        if map.failed().is_none() {
+            // No page was taken for stored in vain, and one that is not in memory was never touched.
+            return Ok(());
+        }
         // Before any is touched: that may read others in again.
         for range in ranges.iter() {
             // What lies between the ends of ranges that were joined may never have been touched.

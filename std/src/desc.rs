@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rawmap_core::Errno;
+use rawmap_core::{Call, Errno, Error};
 
 /// Hands a descriptor to a constructor. Made by [`MmapAsRawDesc`].
 pub struct MmapRawDescriptor {
@@ -42,7 +42,7 @@ impl MmapRawDescriptor {
     #[inline]
     pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
         if self.file < 0 {
-            return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
+            return Err(refused(Call::Mmap, Errno::BADF));
         }
         // SAFETY: not -1. That it stays open is up to the caller. If it
         // does not, a call gets EBADF or another file; the borrow ends with the constructor, and the one
@@ -57,6 +57,19 @@ impl fmt::Debug for MmapRawDescriptor {
             .field(&self.file)
             .finish()
     }
+}
+
+/// Makes an error of a call that has no range.
+#[cold]
+pub(crate) fn refused(call: Call, errno: Errno) -> io::Error {
+    let (offset, len) = (0, 0);
+    let error = Error::Sys {
+        call,
+        errno,
+        offset,
+        len,
+    };
+    error.into()
 }
 
 /// Names what a map can be made of: a reference to anything with a descriptor, such as `&File`, or a

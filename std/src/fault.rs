@@ -30,7 +30,8 @@ static PREVIOUS_FLAGS: AtomicI32 = AtomicI32::new(0);
 ///
 /// Any other SIGBUS goes to the previous action, as if this handler were not: a handler is called, on the stack and with
 /// the signal mask that it asked for; with the default action, the process dies of SIGBUS. A handler that
-/// is installed later has to call the one that it found, or contained maps are not contained any more.
+/// is installed later has to call the one that it found, or contained maps are not contained any more. The same holds for an
+/// action that was saved before and is put back.
 ///
 /// The constructors of contained maps call this: it is for programs that install handlers of their own and want
 /// to say in which order. The handler runs on the thread's alternate stack, if it has one, unless the previous handler
@@ -171,21 +172,22 @@ fn pass_on(code: c_int, signal: c_int, info: *mut siginfo_t, context: *mut c_voi
         }
         return;
     }
-    let flags = PREVIOUS_FLAGS.load(Ordering::Relaxed);
-    if flags & libc::SA_RESETHAND != 0 {
-        PREVIOUS.store(libc::SIG_DFL, Ordering::Relaxed);
+    if PREVIOUS_FLAGS.load(Ordering::Relaxed) & libc::SA_RESETHAND != 0 {
+        let (order, default) = (Ordering::Relaxed, libc::SIG_DFL);
+        if PREVIOUS
+            .compare_exchange(previous, default, order, order)
+            .is_err()
+        {
+            // Another thread had it.
+            return pass_on(code, signal, info, context);
+        }
     }
     let handler: *const () = ptr::with_exposed_provenance(previous);
-    if flags & libc::SA_SIGINFO == 0 {
-        // SAFETY: sigaction(2) gave it as a handler, and it is neither default nor ignore.
-        let handler = unsafe { mem::transmute::<*const (), extern "C" fn(c_int)>(handler) };
-        handler(signal);
-    } else {
-        // SAFETY: as above, with `SA_SIGINFO`.
-        let handler = unsafe { mem::transmute::<*const (), Handler>(handler) };
-        handler(signal, info, context);
-    }
-    keeping_errno(stay);
+    // SAFETY: sigaction(2) gave it as a handler, and it is neither default nor ignore. The kernel, too, calls one without
+    // `SA_SIGINFO` with three arguments.
+    let handler = unsafe { mem::transmute::<*const (), Handler>(handler) };
+    handler(signal, info, context);
+    keeping_errno(|| stay(previous));
 }
 
 fn set_default() {
@@ -198,12 +200,12 @@ fn set_default() {
 }
 
 /// The previous handler may have put the default in our place, as that of Rust's own runtime does to die of
-/// the next fault. It gets that; and contained maps stay contained.
-fn stay() {
+/// the next fault, or itself. It gets that; and contained maps stay contained.
+fn stay(previous: usize) {
     let Ok(now) = action(None) else {
         return;
     };
-    if [libc::SIG_DFL, libc::SIG_IGN].contains(&now.sa_sigaction) {
+    if [libc::SIG_DFL, libc::SIG_IGN, previous].contains(&now.sa_sigaction) {
         // It fails on bad arguments only.
         drop(take_over(now));
     }

@@ -16,10 +16,9 @@ use crate::options::{MapIfSafeError, MmapOptions};
 ///
 /// # Safety
 ///
-/// The constructors for files are `unsafe`: a change of the file by anybody else, while a slice
-/// lives, is undefined behaviour, and an access past the end of a file that got shorter raises
-/// SIGBUS. [`map_if_safe`](Self::map_if_safe) takes only files that cannot change. Use [`MmapRaw`]
-/// for files that others may write.
+/// The constructors for files are `unsafe`. A change of the file by any other means, while a slice lives, is
+/// undefined behaviour. An access past the end of a file that got shorter raises SIGBUS. [`map_if_safe`](Self::map_if_safe)
+/// takes only files that cannot change. Use [`MmapRaw`] for files that others may write.
 ///
 /// # Examples
 ///
@@ -29,7 +28,7 @@ use crate::options::{MapIfSafeError, MmapOptions};
 ///
 /// # let mut file = tempfile::tempfile()?;
 /// # file.write_all(b"config")?;
-/// // SAFETY: nobody else writes this file.
+/// // SAFETY: nothing else writes this file.
 /// let map = unsafe { Mmap::map(&file)? };
 /// assert!(map.starts_with(b"conf"));
 /// # Ok::<(), std::io::Error>(())
@@ -49,7 +48,7 @@ pub struct Mmap {
 ///
 /// # let file = tempfile::tempfile()?;
 /// # file.set_len(8192)?;
-/// // SAFETY: nobody else uses this file.
+/// // SAFETY: nothing else uses this file.
 /// let mut map = unsafe { MmapMut::map_mut(&file)? };
 /// map[5000..5005].copy_from_slice(b"state");
 /// map.flush_range(5000, 5)?;
@@ -178,8 +177,7 @@ macro_rules! flush {
             }
 
             /// Starts to write every changed byte to the medium, if the map keeps its file; see
-            /// [`MmapOptions::keep_file`]. It does not wait, and only a later
-            /// [`flush`](Self::flush) promises anything.
+            /// [`MmapOptions::keep_file`]. It does not wait: only a later [`flush`](Self::flush) promises anything.
             ///
             /// A map that keeps none asks by `msync` with `MS_ASYNC`, and on Linux that starts nothing:
             /// the bytes are written in the kernel's own time, about 30 seconds later.
@@ -242,8 +240,7 @@ macro_rules! slice {
                 self.map.as_raw()
             }
 
-            /// Acknowledges a loss of a contained map, and makes all of it the file's again. See
-            /// [`rawmap_core::MmapRaw::recover`].
+            /// Acknowledges a loss of a contained map, and makes all of it the file's again; see core's `MmapRaw::recover`.
             ///
             /// # Safety
             ///
@@ -381,8 +378,7 @@ impl Mmap {
         MmapOptions::new().map_if_safe(file)
     }
 
-    /// Makes the map writable. The file must have been opened for writing, unless the map is a
-    /// private copy.
+    /// Makes the map writable. The file must have been opened for writing, unless the map is a private copy.
     ///
     /// # Errors
     ///
@@ -441,23 +437,7 @@ impl MmapMut {
     pub fn make_exec(self) -> io::Result<Mmap> {
         Ok(self.map.make_exec()?.into())
     }
-}
 
-impl DerefMut for MmapMut {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.map
-    }
-}
-
-impl AsMut<[u8]> for MmapMut {
-    #[inline]
-    fn as_mut(&mut self) -> &mut [u8] {
-        self
-    }
-}
-
-impl MmapMut {
     /// Flushes once more after a flush failed. See [`rawmap_core::MmapRaw::retry_flush`].
     ///
     /// # Errors
@@ -473,13 +453,33 @@ impl MmapMut {
         self.as_raw().failed()
     }
 
-    /// Extends the file that is mapped and the map together. See [`rawmap_core::MmapRaw::grow`].
+    /// Extends the file and the map together. See [`rawmap_core::MmapRaw::grow`].
+    ///
+    /// # Safety
+    ///
+    /// - The file is the one that is mapped. No other map lends bytes of it from the old end on.
     ///
     /// # Errors
     ///
     /// - As for [`rawmap_core::MmapRaw::grow`].
-    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
-        self.map.grow(file, new_len)
+    #[allow(unsafe_code, reason = "passes the duty on")]
+    pub unsafe fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
+        // SAFETY: the caller's duty, passed on.
+        unsafe { self.map.grow(file, new_len) }
+    }
+}
+
+impl DerefMut for MmapMut {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.map
+    }
+}
+
+impl AsMut<[u8]> for MmapMut {
+    #[inline]
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
     }
 }
 

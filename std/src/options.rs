@@ -3,10 +3,11 @@
 use std::error;
 use std::fmt;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rawmap_core::{self as core, AsFd, Error, Mutable, PageSize, memfd};
+use rawmap_core::{self as core, AsFd, Call, Errno, Error, Mutable, PageSize, memfd};
 
-use crate::desc::{MmapAsRawDesc, MmapRawDescriptor};
+use crate::desc::{MmapAsRawDesc, MmapRawDescriptor, refused};
 use crate::map::{Mmap, MmapMut, MmapRaw};
 
 /// Says how to map: offset, length and flags. Make one, set what differs from the default, call a
@@ -46,6 +47,28 @@ macro_rules! setters {
     )*};
 }
 
+/// Core's constructors of maps that have no use for their file.
+macro_rules! constructors {
+    ($($what:literal $name:ident -> $map:ident;)*) => {$(
+        #[doc = concat!($what, " See [`rawmap_core::MmapOptions::", stringify!($name), "`].")]
+        ///
+        /// # Safety
+        ///
+        /// - As there: the file is neither changed nor truncated while the map is in use.
+        ///
+        /// # Errors
+        ///
+        /// - As there, as an `io::Error` of memmap2's kind: [`Error::from_io`] gives the numbers.
+        #[inline]
+        #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
+        pub unsafe fn $name<T: MmapAsRawDesc>(&self, file: T) -> io::Result<$map> {
+            // SAFETY: the caller's duty, passed on.
+            let map = unsafe { self.ready_without_file()?.$name(file.as_raw_desc().borrow()?)? };
+            Ok(map.into())
+        }
+    )*};
+}
+
 impl MmapOptions {
     /// Starts with the defaults: offset 0, the whole file, no flag.
     #[must_use]
@@ -69,12 +92,11 @@ impl MmapOptions {
         "For small updates in scattered places: a flush writes pages, and not a megabyte around each byte." scattered()
     }
 
-    /// Keeps a duplicate of the file's descriptor in the map, so that `flush_async` really starts
-    /// write-back.
+    /// Keeps a duplicate of the file's descriptor in the map, so that `flush_async` really starts write-back.
     ///
     /// It is a choice, because POSIX has it that closing *any* descriptor of a file drops all
     /// fcntl(2) record locks that the process holds on it: with this option, dropping the map does.
-    /// flock(2) and open file description locks stay. For [`map_mut`](Self::map_mut), [`map_raw`](Self::map_raw),
+    /// flock(2) and open file description locks stay. `make_read_only` and `make_exec` close it, too. For [`map_mut`](Self::map_mut), [`map_raw`](Self::map_raw),
     /// [`map_raw_read_only`](Self::map_raw_read_only) and [`map_raw_sealed`](Self::map_raw_sealed); others refuse it.
     #[inline]
     pub fn keep_file(&mut self) -> &mut Self {
@@ -130,7 +152,7 @@ impl MmapOptions {
         };
         let map = MmapRaw::from(map);
         if self.keep_file {
-            return Ok(map.keep(file.borrow()?.try_clone_to_owned()?));
+            return Ok(map.keep(duplicate(file.borrow()?)?));
         }
         Ok(map)
     }
@@ -142,76 +164,22 @@ impl MmapOptions {
         self
     }
 
-    /// Maps a file shared, for reading.
-    ///
-    /// # Safety
-    ///
-    /// - The file is not changed while a slice of the map lives, by any process and through any
-    ///   other map or handle.
-    /// - The file is not truncated while the map is in use; bytes past its end are not accessed.
-    ///
-    /// # Errors
-    ///
-    /// - What the kernel refuses, with its `raw_os_error()`: a file that was not opened for reading
-    ///   (`EACCES`), that cannot be mapped (`ENODEV`), is not open (`EBADF`), or no memory.
-    /// - `InvalidData`: no length was given and the offset lies past the end of the file, or the
-    ///   length does not fit in an `isize`.
-    /// - `InvalidInput`: no length was given for a character device, which has none of its own.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use rawmap::MmapOptions;
-    /// # use std::io::Write;
-    ///
-    /// # let mut file = tempfile::tempfile()?;
-    /// # file.write_all(b"Hello, board!")?;
-    /// // SAFETY: this program opened the file for itself, and nobody else writes it.
-    /// let map = unsafe { MmapOptions::new().offset(7).map(&file)? };
-    /// assert_eq!(&map[..], b"board!");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[inline]
-    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-    pub unsafe fn map<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
-        // SAFETY: the caller's duty, passed on.
-        let map = unsafe {
-            self.ready_without_file()?
-                .map(file.as_raw_desc().borrow()?)?
-        };
-        Ok(map.into())
+    constructors! {
+        "Maps a file shared, for reading." map -> Mmap;
+        "Maps a file shared, for reading and executing." map_exec -> Mmap;
+        "Maps a private copy of a file, for reading and writing." map_copy -> MmapMut;
+        "Maps a private copy of a file, read-only for now." map_copy_read_only -> Mmap;
     }
 
-    /// Maps a file shared, for reading and executing.
+    /// Maps a file shared, for reading and writing: stores reach the file. See [`rawmap_core::MmapOptions::map_mut`].
     ///
     /// # Safety
     ///
-    /// - As for [`map`](Self::map).
+    /// - As there.
     ///
     /// # Errors
     ///
-    /// As for [`map`](Self::map); `EPERM` where the file system is mounted `noexec`.
-    #[inline]
-    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-    pub unsafe fn map_exec<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
-        // SAFETY: the caller's duty, passed on.
-        let map = unsafe {
-            self.ready_without_file()?
-                .map_exec(file.as_raw_desc().borrow()?)?
-        };
-        Ok(map.into())
-    }
-
-    /// Maps a file shared, for reading and writing: stores reach the file.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map), and nobody reads the bytes while a mutable slice of them lives.
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map); the file must be open for reading and writing (`EACCES`). A file
-    /// system may have no writable shared maps (`EINVAL` on JFFS2).
+    /// - As there, as an `io::Error`.
     #[inline]
     #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
     pub unsafe fn map_mut<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
@@ -219,51 +187,9 @@ impl MmapOptions {
         // SAFETY: the caller's duty, passed on.
         let map = MmapMut::from(unsafe { self.ready()?.map_mut(desc.borrow()?)? });
         if self.keep_file {
-            return Ok(map.keep(desc.borrow()?.try_clone_to_owned()?));
+            return Ok(map.keep(duplicate(desc.borrow()?)?));
         }
         Ok(map)
-    }
-
-    /// Maps a private copy of a file, for reading and writing: stores stay in this process and
-    /// never reach the file. Flushing it is `Ok` and stores nothing.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map): pages that were not yet written still show the file.
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map).
-    #[inline]
-    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-    pub unsafe fn map_copy<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
-        // SAFETY: the caller's duty, passed on.
-        let map = unsafe {
-            self.ready_without_file()?
-                .map_copy(file.as_raw_desc().borrow()?)?
-        };
-        Ok(map.into())
-    }
-
-    /// Maps a private copy of a file, read-only for now; [`Mmap::make_mut`] makes it writable
-    /// although the file may be open for reading only.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`map`](Self::map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`map`](Self::map).
-    #[inline]
-    #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
-    pub unsafe fn map_copy_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<Mmap> {
-        // SAFETY: the caller's duty, passed on.
-        let map = unsafe {
-            self.ready_without_file()?
-                .map_copy_read_only(file.as_raw_desc().borrow()?)?
-        };
-        Ok(map.into())
     }
 
     /// Maps a file shared, for reading, if it can be proved that it never changes: a memfd sealed
@@ -300,13 +226,15 @@ impl MmapOptions {
                 Ok(_) => Err(MapIfSafeError::new(Error::Mutable(Mutable::NoSeals))),
             };
         }
-        // A bare number may mean another file when it is used again. A descriptor of our own does not.
-        // Closing it drops this process's POSIX locks on the file; a file that cannot change needs none.
-        let own = file.try_clone_to_owned().map_err(failed)?;
-        match self.ready_without_file().map_err(failed)?.map_if_safe(&own) {
+        let map = |file| match self.ready_without_file().map_err(failed)?.map_if_safe(file) {
             Ok(map) => Ok(map.into()),
             Err(error) => Err(MapIfSafeError::new(error)),
+        };
+        if desc.is_owned() {
+            return map(file);
         }
+        // A bare number may mean another file when it is used again. A descriptor of our own does not.
+        map(duplicate(file).map_err(failed)?.as_fd())
     }
 
     /// Maps a file shared, for reading and writing, without slices. Safe, because an access goes
@@ -342,8 +270,13 @@ impl MmapOptions {
     /// - As for [`map_raw`](Self::map_raw).
     pub fn map_raw_sealed<F: AsFd>(&self, file: F) -> io::Result<MmapRaw> {
         let file = file.as_fd();
-        let map = self.ready()?.map_raw_sealed(file)?;
-        self.raw(map, &(&file).as_raw_desc())
+        // First: the seal is for ever.
+        let kept = self.keep_file.then(|| duplicate(file)).transpose()?;
+        let map = MmapRaw::from(self.ready()?.map_raw_sealed(file)?);
+        Ok(match kept {
+            Some(kept) => map.keep(kept),
+            None => map,
+        })
     }
 
     /// Maps memory that belongs to no file, all zero, private to this process.
@@ -392,7 +325,15 @@ impl fmt::Debug for MmapOptions {
     }
 }
 
-/// Why [`MmapOptions::map_if_safe`] gave no map.
+fn duplicate(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let error = |error: io::Error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::BADF);
+        refused(Call::Fcntl, errno)
+    };
+    file.try_clone_to_owned().map_err(error)
+}
+
+/// Tells why [`MmapOptions::map_if_safe`] gave no map.
 pub struct MapIfSafeError(Why);
 
 #[derive(Debug)]

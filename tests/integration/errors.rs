@@ -6,6 +6,7 @@ use std::process::Stdio;
 use rawmap_core::{
     Advice, Errno, Error, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, reserve,
 };
+use rawmap_tests::disk::{FailingDisk, On};
 use rawmap_tests::{emulator, skip};
 
 use crate::{file_of, file_with, pattern};
@@ -103,9 +104,9 @@ fn refused_calls_name_the_call_and_the_range() {
     says(map.prefault_read(60_000, 7).unwrap_err(), &words);
     says(map.lock_range(60_000, 7).unwrap_err(), &words);
     says(map.start_writeback(&file, 60_000, 7).unwrap_err(), &words);
-    // posix_fadvise: a pipe has no pages.
+    // A pipe has no pages.
     let (pipe, _other) = std::io::pipe().unwrap();
-    let words = ["posix_fadvise", "77", "8192", "ESPIPE"];
+    let words = ["sync_file_range", "77", "8192", "ESPIPE"];
     says(map.start_writeback(&pipe, 8192, 77).unwrap_err(), &words);
     // fsync of a pipe.
     says(
@@ -166,21 +167,19 @@ fn what_memory_refuses_names_its_length() {
 }
 
 fn limited() {
-    let limit = |what: u32, most: u64| {
+    let limit = |what, most: u64| {
         let most = libc::rlim_t::try_from(most).unwrap();
         let limit = libc::rlimit {
             rlim_cur: most,
             rlim_max: most,
         };
         // SAFETY: reads the limit.
-        // The type of the first argument differs from one libc to another.
-        #[allow(clippy::useless_conversion)]
-        let set = unsafe { libc::setrlimit(what.try_into().unwrap(), &limit) };
+        let set = unsafe { libc::setrlimit(what, &limit) };
         assert_eq!(set, 0);
     };
     let map = MmapRaw::from(MmapMut::map_anon(1 << 20).unwrap());
     let mut grown = MmapRaw::map_raw(file_of(10_000)).unwrap();
-    limit(libc::RLIMIT_AS.try_into().unwrap(), 700 << 20);
+    limit(libc::RLIMIT_AS, 700 << 20);
     let len = 900usize << 20;
     let text = len.to_string();
     let words = ["mmap", &text, "ENOMEM"];
@@ -199,15 +198,43 @@ fn limited() {
     // Root may lock as much as it likes.
     // SAFETY: changes only this child's ids.
     let other = unsafe { libc::setuid(65_534) } == 0;
-    limit(libc::RLIMIT_MEMLOCK.try_into().unwrap(), 4096);
+    limit(libc::RLIMIT_MEMLOCK, 4096);
     if other {
         let words = ["mlock", "50000", "8192", "ENOMEM"];
         says(map.lock_range(8192, 50_000).unwrap_err(), &words);
         // No limit at all is no permission.
-        limit(libc::RLIMIT_MEMLOCK.try_into().unwrap(), 0);
+        limit(libc::RLIMIT_MEMLOCK, 0);
         let words = ["mlock", "50000", "8192"];
         let refused = map.lock_range(8192, 50_000).unwrap_err();
         says(refused, &words);
         assert!([Some(Errno::PERM), Some(Errno::NOMEM)].contains(&refused.errno()));
     }
+}
+
+/// On ext4 a page that is not there can be read, as zeros, and cannot be written.
+#[test]
+fn a_full_disk_has_its_kind() {
+    let disk = match FailingDisk::new(On::Ext4) {
+        Ok(disk) => disk,
+        Err(reason) => return skip("errors::a_full_disk_has_its_kind", &reason),
+    };
+    let holes = disk.create("holes");
+    holes.set_len(1 << 20).unwrap();
+    let mut filler = disk.create("filler");
+    rawmap_tests::disk::fill_with(&mut filler);
+    filler.sync_all().unwrap();
+    let map = rawmap::MmapRaw::map_raw(&holes).unwrap();
+    map.prefault_read(0, 1 << 20).unwrap();
+    let refused = map.prefault_write(70_000, 10).unwrap_err();
+    assert!(
+        matches!(refused, Error::Unwritable { offset: 70_000 }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("70000"), "{refused}");
+    let refused = std::io::Error::from(refused);
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    let refused = std::io::Error::from(rawmap::reserve(&holes, 70_000, 500_000).unwrap_err());
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    let text = refused.to_string();
+    assert!(text.contains("70000") && text.contains("500000"), "{text}");
 }

@@ -25,6 +25,7 @@ mod protect;
 mod reach;
 mod recorder;
 mod remap;
+mod retry;
 mod surface;
 mod table;
 mod tracked;

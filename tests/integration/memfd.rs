@@ -9,7 +9,7 @@ fn a_huge_page_that_does_not_fit_is_an_error_and_not_another_size() {
         // Six bits of 64 and of 128 are 0: the default size; those of 85 are 21: 2 MiB.
         let refused = MemfdOptions::new().huge(Some(bits)).create(c"huge");
         assert!(
-            matches!(refused, Err(Error::PageSize { .. })),
+            matches!(refused, Err(Error::HugePage { bits: told }) if told == bits),
             "{bits}: {refused:?}"
         );
         let refused = rawmap::memfd::MemfdOptions::new()
@@ -21,13 +21,13 @@ fn a_huge_page_that_does_not_fit_is_an_error_and_not_another_size() {
             .huge(Some(bits))
             .map_anon();
         assert!(
-            matches!(refused, Err(Error::PageSize { .. })),
+            matches!(refused, Err(Error::HugePage { bits: told }) if told == bits),
             "{bits}: {refused:?}"
         );
     }
     let refused = MemfdOptions::new().huge(Some(85)).create(c"huge");
     assert!(
-        matches!(refused, Err(Error::PageSize { .. })),
+        matches!(refused, Err(Error::HugePage { bits: 85 })),
         "{refused:?}"
     );
     // And one that no kernel has is the kernel's to refuse.

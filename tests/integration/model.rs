@@ -51,7 +51,7 @@ fn map(disk: &FailingDisk) -> MmapMut {
 }
 
 fn run(disk: &FailingDisk, steps: &[Step]) {
-    let mut tracked = rawmap_core::Tracked::<3>::from(Tracked::new(map(disk)));
+    let mut tracked = Tracked::<3>::new(map(disk));
     let mut model = Model::new(&tracked);
     for (number, step) in steps.iter().enumerate() {
         match *step {

@@ -106,7 +106,8 @@ fn a_tracked_map_grows() {
     // SAFETY: nobody else uses the file.
     let mut tracked = Tracked::<2>::new(unsafe { MmapMut::map_mut(&file) }.unwrap());
     tracked.write(3, b"x").unwrap();
-    tracked.grow(&file, 100_000).unwrap();
+    // SAFETY: as above.
+    unsafe { tracked.grow(&file, 100_000) }.unwrap();
     tracked.write(99_999, b"y").unwrap();
     assert_eq!(tracked.commit().unwrap().ranges, 2);
     assert_eq!(

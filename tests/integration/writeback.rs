@@ -356,3 +356,18 @@ fn trackers_start_write_back() {
     assert_eq!(left(&two, BUSY_DISK), 0, "SharedTracked::start_writeback");
     assert_eq!(shared.pending_bytes(), Ok(15));
 }
+
+#[test]
+fn a_scattered_map_fills_no_hole() {
+    use std::io::Read as _;
+    use std::os::unix::fs::MetadataExt as _;
+    let mut file = file_of(0);
+    file.set_len(8 << 20).unwrap();
+    let before = file.metadata().unwrap().blocks();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    let mut options = MmapOptions::new();
+    options.offset(5000).len(100).scattered();
+    options.map_raw(&file).unwrap();
+    assert_eq!(file.metadata().unwrap().blocks(), before);
+}

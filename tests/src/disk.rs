@@ -62,15 +62,7 @@ impl SmallDisk {
     ///
     /// Where it cannot be filled.
     pub fn fill(&self) {
-        let mut filler = File::create(self.path().join("filler")).expect("room for a name");
-        let block = [1; 4096];
-        loop {
-            match filler.write_all(&block) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
-                Err(error) => panic!("filling the disk: {error}"),
-            }
-        }
+        fill_with(&mut File::create(self.path().join("filler")).expect("room for a name"));
     }
 
     /// Makes room again.
@@ -89,6 +81,25 @@ impl SmallDisk {
     }
 }
 
+/// Writes until the disk is full: a small one, never the machine's.
+///
+/// # Panics
+///
+/// Where it cannot be filled, or is not small.
+pub fn fill_with(filler: &mut File) {
+    const SMALL: usize = 256 << 20;
+    let block = [1; 4096];
+    for _ in 0..SMALL / block.len() {
+        match filler.write_all(&block) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return,
+            Err(error) => panic!("filling the disk: {error}"),
+        }
+    }
+    let _ = filler.set_len(0);
+    panic!("this is no small disk");
+}
+
 /// What stands on the failing device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -105,6 +116,8 @@ pub struct FailingDisk {
     pub file: File,
     /// Of the file's bytes, where each page of 4096 is on the medium.
     places: Vec<u64>,
+    /// The folder that the file is in; of the device itself, none.
+    folder: Option<File>,
     small: SmallDisk,
 }
 
@@ -119,18 +132,19 @@ impl FailingDisk {
     ///
     /// Why not: this process may not mount.
     pub fn new(on: On) -> Result<Self, String> {
-        let (small, (file, places)) = SmallDisk::with(40 << 20, |folder| match on {
+        let (small, (file, places, folder)) = SmallDisk::with(40 << 20, |folder| match on {
             On::Device => Self::device(&folder.join("image")),
             On::Ext4 => Self::ext4(folder),
         })?;
         Ok(Self {
             file,
             places,
+            folder,
             small,
         })
     }
 
-    fn device(image: &Path) -> Result<(File, Vec<u64>), String> {
+    fn device(image: &Path) -> Result<(File, Vec<u64>, Option<File>), String> {
         let created = File::create(image).map_err(io_text)?;
         created.set_len(Self::FILE_LEN as u64).map_err(io_text)?;
         let device = run("losetup", &["--find", "--show", text(image)?])?;
@@ -139,10 +153,10 @@ impl FailingDisk {
         run("losetup", &["--detach", device.trim()])?;
         let pages = Self::FILE_LEN as u64 / Self::PAGE;
         let places = (0..pages).map(|page| page * Self::PAGE).collect();
-        Ok((file.map_err(io_text)?, places))
+        Ok((file.map_err(io_text)?, places, None))
     }
 
-    fn ext4(folder: &Path) -> Result<(File, Vec<u64>), String> {
+    fn ext4(folder: &Path) -> Result<(File, Vec<u64>, Option<File>), String> {
         let (image, mount) = (folder.join("image"), folder.join("mount"));
         let image = text(&image)?;
         File::create(image).map_err(io_text)?;
@@ -156,11 +170,12 @@ impl FailingDisk {
         fs::create_dir(&mount).map_err(io_text)?;
         run("mount", &["-t", "ext4", "-o", "loop", image, text(&mount)?])?;
         let made = Self::file_on(&mount.join("file"));
+        let folder = File::open(&mount);
         // When the file is closed; the loop device goes with it.
         run("umount", &["--lazy", text(&mount)?])?;
         let (file, places) = made?;
         make_holes(image.as_ref(), &places)?;
-        Ok((file, places))
+        Ok((file, places, Some(folder.map_err(io_text)?)))
     }
 
     /// A file of zeros, and where its pages are.
@@ -195,6 +210,20 @@ impl FailingDisk {
     /// Where the tmpfs below makes none.
     pub fn make_holes(&self) -> Result<(), String> {
         make_holes(&self.small.path().join("image"), &self.places)
+    }
+
+    /// Makes another file beside the one that fails, on the ext4.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be made.
+    pub fn create(&self, name: &str) -> File {
+        let folder = self.folder.as_ref().expect("there is a file system");
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        options
+            .open(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
+            .expect("room for a file")
     }
 
     /// From now on no block that was not written before can be.

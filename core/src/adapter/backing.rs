@@ -48,6 +48,7 @@ pub trait Backing: AsRef<[u8]> {
 }
 
 /// Reads `len` bytes at `offset`.
+#[cfg(feature = "embedded-storage-v0.3")]
 pub(super) fn view<M: AsRef<[u8]> + ?Sized>(
     map: &M,
     offset: usize,

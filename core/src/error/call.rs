@@ -26,10 +26,9 @@ macro_rules! calls {
 }
 
 calls! {
-    Fadvise "posix_fadvise" "starts write-back, and drops cached pages"
+    Fadvise "posix_fadvise" "drops cached pages"
     Fallocate "fallocate" "reserves space"
     Fcntl "fcntl" "seals, and duplicates a file descriptor"
-    Fdatasync "fdatasync" "stores the bytes of a file"
     Fsync "fsync" "stores a file with its attributes"
     Ftruncate "ftruncate" "changes the length of a file"
     Futex "futex" "touches a page without a signal"
@@ -48,5 +47,6 @@ calls! {
     Open "open" "opens a device file, or a file of sysfs"
     Ppoll "ppoll" "waits for an interrupt"
     Read "read" "reads a device file, or a file of sysfs; also pread(2)"
+    SyncFileRange "sync_file_range" "starts write-back"
     Write "write" "writes a device file, or a file of sysfs; also pwrite(2)"
 }

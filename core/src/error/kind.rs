@@ -34,6 +34,7 @@ fn kind(error: Error) -> Kind {
         | Error::Option { .. }
         | Error::Unaligned { .. }
         | Error::PageSize { .. }
+        | Error::HugePage { .. }
         | Error::NotInUnits { .. }
         | Error::Seek { .. }
         | Error::Mutable(_) => Kind::InvalidInput,
@@ -111,6 +112,8 @@ impl embedded_io::Error for Error {
         match kind(*self) {
             Kind::Of(errno) => match errno {
                 Errno::NOENT => ErrorKind::NotFound,
+                Errno::EXIST => ErrorKind::AlreadyExists,
+                Errno::TIMEDOUT => ErrorKind::TimedOut,
                 Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
                 Errno::NOMEM => ErrorKind::OutOfMemory,
                 Errno::INTR => ErrorKind::Interrupted,

@@ -1,12 +1,14 @@
 //! From the options and a file to one [`Request`].
 
+use core::num::NonZeroU64;
+
 use super::{Kind, MmapOptions, READ_WRITE};
 use crate::advice::Advice;
 use crate::error::{Call, Error};
 use crate::map::MmapMut;
 use crate::page::PageSize;
 use crate::protection::Access;
-use crate::raw::{MmapRaw, Request, check_len};
+use crate::raw::{MmapRaw, Request, check_len, to_u64};
 use crate::sys::{self, BorrowedFd, Errno, FileType, MapFlags};
 
 impl MmapOptions {
@@ -115,9 +117,9 @@ impl MmapOptions {
         let page_size = self.page_size;
         if self.scattered {
             let shared_write = flags.contains(MapFlags::SHARED) && access.allows(Access::WRITE);
-            match file {
-                Some(file) if shared_write => drop_cached(file)?,
-                _ => self.refuse_scattered()?,
+            match file.filter(|_| shared_write) {
+                Some(file) => self.drop_cached(file, len)?,
+                None => self.refuse_scattered()?,
             }
         }
         // Where a page may have to be replaced, its size has to be the right one.
@@ -133,6 +135,45 @@ impl MmapOptions {
             raw.contain()?;
         }
         Ok(raw)
+    }
+
+    /// Takes the pages of a range out of the page cache. Those that were brought in by large reads and writes are
+    /// large folios, and a store to one byte of one makes all of it dirty: with them in place, `MADV_RANDOM` is too late.
+    #[cold]
+    #[inline(never)]
+    fn drop_cached(&self, file: BorrowedFd<'_>, len: usize) -> Result<(), Error> {
+        let told = |call, errno| Error::of_range(call, errno, self.offset, to_u64(len));
+        let around = self.map_around(file, len)?;
+        match around.flush().map_err(|error| error.errno()) {
+            // Or a file without a medium.
+            Ok(()) | Err(Some(Errno::INVAL)) => {}
+            Err(errno) => {
+                // For the kernel they are stored by now. They must neither be dropped here nor the next time.
+                let _ = around.dirty_again();
+                return Err(told(Call::Msync, errno.unwrap_or(Errno::IO)));
+            }
+        }
+        let (at, wide) = (around.file_offset()?, to_u64(around.len()));
+        // A page that is mapped stays.
+        drop(around);
+        sys::drop_clean_pages(file, at, NonZeroU64::new(wide))
+            .map_err(|errno| told(Call::Fadvise, errno))
+    }
+
+    /// With all of the folios that reach over an edge of the range: none is larger than what one table of pages covers.
+    fn map_around(&self, file: BorrowedFd<'_>, len: usize) -> Result<MmapRaw, Error> {
+        let page = to_u64(sys::page_size()?.get());
+        let mask = page.saturating_mul(page >> 3).saturating_sub(1);
+        let start = self.offset & !mask;
+        let last = self.offset.saturating_add(to_u64(len)).saturating_sub(1) | mask;
+        let wide = last.saturating_sub(start).saturating_add(1);
+        let map = |offset, len| {
+            let mut options = Self::new();
+            (options.offset, options.len, options.page_size) = (offset, Some(len), self.page_size);
+            options.map_file(file, (MapFlags::SHARED, READ_WRITE))
+        };
+        // Where the address space has no room for it, or the file has huge pages: the range itself.
+        map(start, usize::try_from(wide).unwrap_or(usize::MAX)).or_else(|_| map(self.offset, len))
     }
 
     #[inline(always)]
@@ -168,20 +209,27 @@ impl MmapOptions {
     }
 
     fn rest_of(&self, file: BorrowedFd<'_>) -> Result<usize, Error> {
-        let file_len = match sys::file_type_and_len(file)? {
-            // fstat(2) says 0 for both kinds of device.
-            (FileType::BlockDevice, _) => sys::block_device_len(file)?,
-            (FileType::RegularFile, len) => len,
-            // A virtual CPU, a ring of requests, an event: a length of 0 is none. A buffer of a device (dma-buf) has one.
-            (_, 0) => return Err(Error::NoLength),
-            (_, len) => len,
-        };
+        let (kind, mut file_len) = sys::file_type_and_len(file)?;
+        if file_len == 0 {
+            file_len = len_of_device(kind, file)?;
+        }
         let Some(len) = file_len.checked_sub(self.offset) else {
             let offset = self.offset;
             return Err(Error::PastEnd { offset, file_len });
         };
         let usable = usize::try_from(len).map_err(|_| Error::TooLong { len })?;
         check_len(usable)
+    }
+}
+
+/// Where fstat(2) says 0, which it does for both kinds of device.
+#[cold]
+fn len_of_device(kind: FileType, file: BorrowedFd<'_>) -> Result<u64, Error> {
+    match kind {
+        FileType::BlockDevice => sys::block_device_len(file),
+        // A virtual CPU, a ring of requests, an event are of no type. A buffer of a device (dma-buf) has a length.
+        FileType::CharacterDevice | FileType::Unknown => Err(Error::NoLength),
+        _ => Ok(0),
     }
 }
 
@@ -205,22 +253,6 @@ fn check_page(page: PageSize, file: Option<BorrowedFd<'_>>) -> Result<PageSize, 
         return Ok(page);
     }
     Err(page.unusable())
-}
-
-/// Takes the pages that the file has in the page cache out of it, all of them: a folio may reach over the
-/// edge of the map, and only whole folios go. Those that were brought in by large reads and writes are
-/// large, and a store to one byte of such a folio makes all of it dirty: with them in place,
-/// `MADV_RANDOM` is too late.
-#[cold]
-#[inline(never)]
-fn drop_cached(file: BorrowedFd<'_>) -> Result<(), Error> {
-    // Dirty pages stay. Write them first; an error here is about bytes that were written before.
-    match sys::fdatasync(file) {
-        // EINVAL: a file without a medium.
-        Ok(()) | Err(Errno::INVAL) => {}
-        Err(errno) => return Err(Error::sys(Call::Fdatasync, errno)),
-    }
-    sys::drop_clean_pages(file, 0, None).map_err(|errno| Error::sys(Call::Fadvise, errno))
 }
 
 /// `MAP_HUGETLB` and the size, which mmap(2) takes in the upper six bits of its flags.

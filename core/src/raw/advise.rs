@@ -12,6 +12,37 @@ use crate::error::{Call, Error};
 use crate::span::Span;
 use crate::sys::{self, AdviceNumber, Errno};
 
+/// A call for the whole map, and one for a range.
+macro_rules! locks {
+    ($what:literal $name:ident; $of_range:literal $range:ident; ($call:expr)) => {
+        #[doc = $what]
+        ///
+        /// # Errors
+        ///
+        /// - [`Error::Sys`]: past the limit `RLIMIT_MEMLOCK` (`ENOMEM`, `EPERM`), a page cannot be read (`EAGAIN`,
+        ///   `ENOMEM`), or the kernel does not know the call (`ENOSYS`).
+        ///
+        /// # References
+        ///
+        /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
+        #[inline]
+        pub fn $name(&self) -> Result<(), Error> {
+            $call(self, Span::whole(self.len()))
+        }
+
+        #[doc = $of_range]
+        ///
+        /// # Errors
+        ///
+        /// - [`Error::OutOfRange`]: the range ends past the map; nothing was done.
+        #[doc = concat!("- [`Error::Sys`]: as for [`", stringify!($name), "`](Self::", stringify!($name), ").")]
+        #[inline]
+        pub fn $range(&self, offset: usize, len: usize) -> Result<(), Error> {
+            $call(self, Span::new(offset, len, self.len())?)
+        }
+    };
+}
+
 impl MmapRaw {
     /// `madvise` of the whole map -- tells the kernel how it will be used.
     ///
@@ -106,73 +137,24 @@ impl MmapRaw {
         self.madvise(Span::whole(self.len()), advice)
     }
 
-    /// `mlock` of the whole map -- reads it into memory and keeps it there.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: past the limit `RLIMIT_MEMLOCK` (`ENOMEM`, `EPERM`), or a page cannot be
-    ///   read (`EAGAIN`, `ENOMEM`).
-    ///
-    /// # References
-    ///
-    /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)
-    #[inline]
-    pub fn lock(&self) -> Result<(), Error> {
-        self.mlock(Span::whole(self.len()), false)
+    locks! {
+        "`mlock` of the whole map -- reads it into memory and keeps it there." lock;
+        "`mlock` of `len` bytes at `offset` -- reads them into memory and keeps them there." lock_range;
+        (|map: &Self, span| map.mlock(span, false))
     }
 
-    /// Like [`lock`](Self::lock), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was locked.
-    /// - [`Error::Sys`]: as for [`lock`](Self::lock).
-    #[inline]
-    pub fn lock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.mlock(Span::new(offset, len, self.len())?, false)
+    locks! {
+        "`mlock2(.., MLOCK_ONFAULT)` of the whole map -- keeps each page in memory from its first touch on. Linux 4.4."
+        lock_on_fault;
+        "`mlock2(.., MLOCK_ONFAULT)` of `len` bytes at `offset` -- keeps each page in memory from its first touch on. Linux 4.4."
+        lock_on_fault_range;
+        (|map: &Self, span| map.mlock(span, true))
     }
 
-    /// `mlock2(.., MLOCK_ONFAULT)` of the whole map -- keeps each page in memory from its first
-    /// touch on. Linux 4.4.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: as for [`lock`](Self::lock), and `ENOSYS` below Linux 4.4.
-    #[inline]
-    pub fn lock_on_fault(&self) -> Result<(), Error> {
-        self.mlock(Span::whole(self.len()), true)
-    }
-
-    /// Like [`lock_on_fault`](Self::lock_on_fault), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was locked.
-    /// - [`Error::Sys`]: as for [`lock_on_fault`](Self::lock_on_fault).
-    #[inline]
-    pub fn lock_on_fault_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.mlock(Span::new(offset, len, self.len())?, true)
-    }
-
-    /// `munlock` of the whole map -- undoes every lock. Locks do not nest.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::Sys`]: the kernel refused the range.
-    #[inline]
-    pub fn unlock(&self) -> Result<(), Error> {
-        self.munlock(Span::whole(self.len()))
-    }
-
-    /// Like [`unlock`](Self::unlock), for `len` bytes at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::OutOfRange`]: the range ends past the map; nothing was unlocked.
-    /// - [`Error::Sys`]: as for [`unlock`](Self::unlock).
-    #[inline]
-    pub fn unlock_range(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.munlock(Span::new(offset, len, self.len())?)
+    locks! {
+        "`munlock` of the whole map -- undoes every lock. Locks do not nest." unlock;
+        "`munlock` of `len` bytes at `offset` -- undoes every lock. Locks do not nest." unlock_range;
+        (|map: &Self, span| map.munlock(span))
     }
 
     #[inline]

@@ -9,13 +9,12 @@
 
 #![allow(unsafe_code, reason = "system calls on pages of the own map")]
 
-use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{MmapRaw, NO_FILE, to_u64};
 use crate::error::{Call, Error};
 use crate::span::Span;
-use crate::sys::{self, AsFd, Errno, MsyncFlags, PATIENCE};
+use crate::sys::{self, AsFd, Errno, MsyncFlags};
 
 /// Whether a flush failed, and whether a flush is more than msync(2). One word, so that no two facts can disagree:
 /// the lower half is 0 where msync(2) is all that there is to do.
@@ -102,8 +101,8 @@ impl MmapRaw {
     ///
     /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the wait
     /// does not end it. A private map ([`map_copy`](crate::MmapOptions::map_copy) and private anonymous
-    /// memory) stores nothing: it is `Ok`, and there is nothing to survive. The file's times need
-    /// not be stored.
+    /// memory) stores nothing: it is `Ok`, and there is nothing to survive. So is a map of a file that is open for reading
+    /// only: [`flush_all`](Self::flush_all) stores what others wrote there. The file's times need not be stored.
     ///
     /// f2fs has a bug here (seen in Linux 6.1 and 6.12): it flushes the device too early in the first fsync(2) or
     /// msync(2) after each of its checkpoints, if that has to store a new length or new blocks of the file. A power
@@ -113,9 +112,8 @@ impl MmapRaw {
     ///
     /// - [`Error::Sys`]: write-back failed (`EIO`, `ENOSPC`, ...), now or in a flush before. The kernel then
     ///   forgets that the pages were changed, and a second msync(2) would say `Ok` without having stored
-    ///   them. So this and every other flush of the map fails until
-    ///   [`retry_flush`](Self::retry_flush) succeeds. With `EINTR`, a thousand signals in a row interrupted the call,
-    ///   and the map is as before.
+    ///   them. So this and every other flush of the map fails until [`retry_flush`](Self::retry_flush)
+    ///   succeeds. With `EINTR`, a thousand signals in a row interrupted the call, and the map is as before.
     /// - [`Error::Lost`]: a contained map lost bytes to SIGBUS, and that was not acknowledged, or they are of this
     ///   range; or the file no longer reaches to the page of its last byte. (In the file's last page, bytes past its
     ///   end are in memory only, and that is not an error.) A range that never lay in the file is such a
@@ -202,16 +200,19 @@ impl MmapRaw {
         self.flush_span(whole)?;
         match sys::fsync(file.as_fd()) {
             Ok(()) => self.check_sound(whole),
+            // Of another file than the one that is mapped: it says nothing about this one.
+            Err(errno @ (Errno::BADF | Errno::INVAL)) => {
+                self.ranged(Call::Fsync, whole, Err(errno))
+            }
             Err(errno) => Err(self.remember(Call::Fsync, errno, whole)),
         }
     }
 
-    /// `posix_fadvise(.., POSIX_FADV_DONTNEED)` -- starts to write `len` bytes at `offset` to the medium,
+    /// `sync_file_range(.., SYNC_FILE_RANGE_WRITE)` -- starts to write `len` bytes at `offset` to the medium,
     /// and does not wait for it.
     ///
     /// A later [`flush`](Self::flush) then has less to wait for. Nothing is promised before that one
-    /// is `Ok`. Whole pages are written. Pages of the range that are clean and that no map uses leave the
-    /// page cache. Linux before 5.18 starts nothing while the device has too much to do already.
+    /// is `Ok`. Whole pages are written. Where the device has too much to do already, the call waits for that.
     ///
     /// `file` is the one that is mapped: a map does not keep it.
     ///
@@ -220,11 +221,11 @@ impl MmapRaw {
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was started.
     /// - [`Error::NoFile`]: the map is of memory, not of a file.
     /// - [`Error::Sys`]: not a file that has pages (`ESPIPE`), or not open (`EBADF`); or a flush failed
-    ///   before.
+    ///   before, or this does (`ENOSPC`, `EIO`): then the map has failed as by a [`flush`](Self::flush).
     ///
     /// # References
     ///
-    /// - [posix_fadvise(2)](https://man7.org/linux/man-pages/man2/posix_fadvise.2.html)
+    /// - [sync_file_range(2)](https://man7.org/linux/man-pages/man2/sync_file_range.2.html)
     pub fn start_writeback<F: AsFd>(
         &self,
         file: F,
@@ -235,11 +236,21 @@ impl MmapRaw {
         // A page that failed counts as clean: it must not be dropped.
         self.check_sound(span)?;
         let at = self.file_offset()?.saturating_add(to_u64(span.offset()));
-        let Some(len) = NonZeroU64::new(to_u64(span.len())) else {
+        if span.is_empty() {
             return Ok(());
-        };
-        let started = sys::drop_clean_pages(file.as_fd(), at, Some(len));
-        self.ranged(Call::Fadvise, span, started)
+        }
+        // Not posix_fadvise(2), which drops pages that a device has refused: those are clean for the kernel.
+        match sys::start_to_write(file.as_fd(), at, to_u64(span.len())) {
+            // An architecture whose number of it is not known here.
+            Err(Errno::NOSYS) => {
+                self.ranged(Call::Msync, span, self.msync(span, MsyncFlags::ASYNC))
+            }
+            // The file system may have thrown the bytes away, and tell of it here only.
+            Err(errno @ (Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::ROFS)) => {
+                Err(self.remember(Call::SyncFileRange, errno, span))
+            }
+            started => self.ranged(Call::SyncFileRange, span, started),
+        }
     }
 
     /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for
@@ -251,7 +262,7 @@ impl MmapRaw {
     /// nothing and is safe beside other writers, and flushes the map.
     ///
     /// The kernel does not tell which pages failed, so this takes all pages of the map that are in
-    /// memory: they are all written, whatever their protection is. If the process may not write the file (it has given up
+    /// memory: they are all written, whatever their protection is, and holes of the file among them are filled. If the process may not write the file (it has given up
     /// root, say), the kernel does not tell which are in memory, and all are read. Do not wait long: a page that
     /// the kernel takes for clean can be dropped when memory is short, and then reads as what the medium
     /// has. [`Tracked`](crate::Tracked) looks for such pages.
@@ -262,7 +273,7 @@ impl MmapRaw {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: the write-back failed again, or the file is open for reading only (mprotect(2), `EACCES`), or a
+    /// - [`Error::Sys`]: the write-back failed again; or before, and no call had told so: call it once more. Or the file is open for reading only (mprotect(2), `EACCES`), or a
     ///   filter of system calls refuses futex(2) and the kernel is older than 5.14.
     /// - [`Error::Unwritable`], [`Error::Unreachable`]: a page cannot be made dirty: the disk is full, or the file
     ///   system has become read-only.
@@ -296,33 +307,28 @@ impl MmapRaw {
 
     #[inline]
     fn sync(&self, offset: usize, len: usize) -> Result<(), Error> {
-        let mut errno = Errno::INTR;
-        if let Some(span) =
-            Span::not_empty(offset, len, self.len).filter(|_| self.health.is_plain())
-        {
-            // `cover` of a span that is known to hold a byte.
-            let (start, in_page) = self.locate(span.offset());
-            let whole = span.len().wrapping_add(in_page);
-            // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
-            // of this map.
-            match unsafe { sys::msync(start, whole, MsyncFlags::SYNC) } {
-                Ok(()) => return Ok(()),
-                Err(refused) => errno = refused,
-            }
+        let span = Span::not_empty(offset, len, self.len);
+        let Some(span) = span.filter(|_| self.health.is_plain()) else {
+            return self.sync_slowly(offset, len);
+        };
+        // `cover` of a span that is known to hold a byte.
+        let (start, in_page) = self.locate(span.offset());
+        let whole = span.len().wrapping_add(in_page);
+        // SAFETY: from the start of the page that holds the span's first byte to its last byte: pages
+        // of this map.
+        match unsafe { sys::msync(start, whole, MsyncFlags::SYNC) } {
+            Ok(()) => Ok(()),
+            // It was interrupted by a signal.
+            Err(Errno::INTR) => self.sync_slowly(offset, len),
+            Err(errno) => Err(self.remember(Call::Msync, errno, span)),
         }
-        self.sync_slowly(errno, offset, len)
     }
 
-    /// The rest of `sync`, out of line: there is more to do than msync(2), or it failed, or a signal interrupted it.
+    /// The rest of `sync`, out of line: there is more to do than msync(2).
     #[cold]
     #[inline(never)]
-    fn sync_slowly(&self, errno: Errno, offset: usize, len: usize) -> Result<(), Error> {
-        let span = Span::new(offset, len, self.len)?;
-        if errno == Errno::INTR {
-            self.flush_span(span)
-        } else {
-            Err(self.remember(Call::Msync, errno, span))
-        }
+    fn sync_slowly(&self, offset: usize, len: usize) -> Result<(), Error> {
+        self.flush_span(Span::new(offset, len, self.len)?)
     }
 
     /// Tells of a flush that failed before, of a loss that was not acknowledged, and of one in the span.
@@ -350,19 +356,15 @@ impl MmapRaw {
     }
 
     /// Stores a span, whatever the health is.
-    fn store(&self, span: Span) -> Result<(), Error> {
+    pub(super) fn store(&self, span: Span) -> Result<(), Error> {
         if span.is_empty() {
             return Ok(());
         }
-        for _ in 0..PATIENCE {
-            // The kernel remembers no progress: the whole range each time.
-            match self.msync(span, MsyncFlags::SYNC) {
-                Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(self.remember(Call::Msync, errno, span)),
-            }
+        // The kernel remembers no progress: the whole range each time.
+        match sys::again(|| self.msync(span, MsyncFlags::SYNC)) {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(self.remember(Call::Msync, errno, span)),
         }
-        self.ranged(Call::Msync, span, Err(Errno::INTR))
     }
 
     /// msync(2) of a span that holds a byte.
@@ -395,18 +397,23 @@ impl MmapRaw {
         self.check_not_lost(whole)?;
         // The kernel may have tried again by itself, or try right now, and keeps that error for the next call that
         // asks. Unless the retry succeeds it must not be forgotten.
-        let _ = self.store(whole);
+        let known = self.failed().is_some();
+        let before = self.store(whole);
         let ticket = self.health.begin_retry();
-        check()?;
+        let mut dirty = Ok(());
         if !self.is_private() {
-            self.dirty_again()?;
+            check()?;
+            dirty = self.dirty_again();
         }
         self.store(whole)?;
+        dirty?;
         self.check_not_lost(whole)?;
         self.check_reached(pending)?;
         self.health.end_retry(&ticket);
         // The kernel tells one of those that flush at the same time. It may have been another.
-        self.check_sound(pending)
+        self.check_sound(pending)?;
+        // It may be about bytes beside this map, and is told once.
+        if known { Ok(()) } else { before }
     }
 }
 

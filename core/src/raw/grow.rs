@@ -14,9 +14,9 @@ impl MmapRaw {
     /// nothing.
     ///
     /// `file` is the one that is mapped, open for writing. Its space is reserved as [`reserve`](crate::reserve) does, so
-    /// that a full disk is an error here and not a SIGBUS later. A file system that cannot reserve (UBIFS, NFS before 4.2)
-    /// is asked for the length only, and there no other process changes the length meanwhile. The map may move:
-    /// pointers into it are then stale. The new length is on the medium after the
+    /// that a full disk is an error here and not a SIGBUS later. To a file system that cannot reserve (UBIFS, NFS before 4.2)
+    /// zeros are appended: there the file may stay longer where that fails, and where two processes do it at once; on NFS no
+    /// other client may write. The map may move: pointers into it are then stale. The new length is on the medium after the
     /// next [`flush`](Self::flush) of the new bytes, or [`flush_all`](Self::flush_all). A map of huge pages does not grow.
     ///
     /// # Errors
@@ -49,12 +49,7 @@ impl MmapRaw {
             _ => (to_u64(new_len), LONGEST),
         };
         let end = end_of(offset, len, limit)?;
-        // SAFETY: the doc says that pointers are stale. The bytes past the end of the file are in it before
-        // this returns, or out of the map again.
-        #[allow(unsafe_code, reason = "the map has all its bytes when this returns")]
-        unsafe {
-            self.remap(new_len, RemapOptions::new().may_move(true))?;
-        };
+        self.resize(new_len, RemapOptions::new().may_move(true))?;
         if kind == FileType::BlockDevice {
             return Ok(());
         }
@@ -66,9 +61,7 @@ impl MmapRaw {
         let grown = self.extend(file, first, end, old_len);
         if grown.is_err() {
             // Shrinking in place takes nothing that could be short.
-            // SAFETY: the map has its old length again, and the file reaches as far as before.
-            #[allow(unsafe_code, reason = "see above")]
-            let _ = unsafe { self.remap(old_len, RemapOptions::new()) };
+            let _ = self.resize(old_len, RemapOptions::new());
         }
         grown
     }
@@ -83,10 +76,8 @@ impl MmapRaw {
     ) -> Result<(), Error> {
         match allocate(file, first, end.wrapping_sub(first)) {
             Err(error) if cannot_reserve(&error) => {
-                if sys::file_type_and_len(file)?.1 < end {
-                    let extended = sys::ftruncate(file, end);
-                    self.ranged(Call::Ftruncate, Span::whole(self.len), extended)?;
-                }
+                sys::append_zeros(file, end)
+                    .map_err(|errno| refused(Call::Write, errno, first, end.wrapping_sub(first)))?;
             }
             result => {
                 result?;
@@ -111,6 +102,13 @@ fn end_of(offset: u64, len: u64, limit: u64) -> Result<u64, Error> {
         .ok_or(Error::OutOfRange { offset, len, limit })
 }
 
+fn refused(call: Call, errno: Errno, offset: u64, len: u64) -> Error {
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => Error::NoSpace { offset, len, errno },
+        errno => Error::of_range(call, errno, offset, len),
+    }
+}
+
 fn cannot_reserve(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::OPNOTSUPP | Errno::NOSYS))
 }
@@ -121,16 +119,16 @@ pub(crate) fn allocate(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()
     /// No file system takes longer for as much than the time between two signals.
     const SMALLEST: u64 = 1 << 20;
     let end = end_of(offset, len, LONGEST)?;
-    let failed = |errno| match errno {
-        Errno::NOSPC | Errno::DQUOT => Error::NoSpace { offset, len, errno },
-        errno => Error::of_range(Call::Fallocate, errno, offset, len),
-    };
+    let failed = |errno| refused(Call::Fallocate, errno, offset, len);
     // A disk that lacks the room for what is past the end of the file is not filled in vain.
     let (_, file_len) = sys::file_type_and_len(file)?;
     if sys::lacks_room(file, end.saturating_sub(file_len.max(offset))) {
-        // Unless the kernel has another reason.
-        let asked = sys::fallocate(file, end.saturating_sub(1), 1, true);
-        return Err(failed(asked.err().unwrap_or(Errno::NOSPC)));
+        // Unless the kernel has another reason, and not that it cannot reserve.
+        let asked = sys::fallocate(file, end.saturating_sub(1), 1, true).map_err(failed);
+        return Err(asked
+            .err()
+            .filter(|error| !cannot_reserve(error))
+            .unwrap_or(failed(Errno::NOSPC)));
     }
     let (mut at, mut piece, mut interrupted) = (offset, len, 0u32);
     while at < end {
@@ -158,12 +156,6 @@ pub(crate) fn extend_to(file: BorrowedFd<'_>, end: u64) -> Result<(), Error> {
         return Ok(());
     }
     let last = end.wrapping_sub(1);
-    for _ in 0..PATIENCE {
-        match sys::fallocate(file, last, 1, false) {
-            Err(Errno::INTR) => {}
-            Ok(()) => return Ok(()),
-            Err(errno) => return Err(Error::of_range(Call::Fallocate, errno, last, 1)),
-        }
-    }
-    Err(Error::of_range(Call::Fallocate, Errno::INTR, last, 1))
+    sys::again(|| sys::fallocate(file, last, 1, false))
+        .map_err(|errno| Error::of_range(Call::Fallocate, errno, last, 1))
 }

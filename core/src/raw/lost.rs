@@ -36,8 +36,8 @@ mod contained {
     use crate::error::Call;
     use crate::fault::Place;
     use crate::protection::Access;
-    use crate::raw::{RemapOptions, to_u64};
-    use crate::sys::{self, AsFd, Errno, MremapFlags, Touch};
+    use crate::raw::{RemapOptions, to_u64, unmap};
+    use crate::sys::{self, AsFd, Errno, MapFlags, MremapFlags, Touch};
 
     impl MmapRaw {
         /// Gives the map a place in the table of contained maps.
@@ -101,7 +101,9 @@ mod contained {
             if let Some(from) = place.lost() {
                 return Err(self.lost_from(from));
             }
-            let Some((from, to)) = place.replaced().filter(|_| !span.is_empty()) else {
+            // What a private map has is stored nowhere: its loss is over when it is acknowledged.
+            let replaced = place.replaced().filter(|_| !self.is_private());
+            let Some((from, to)) = replaced.filter(|_| !span.is_empty()) else {
                 return Ok(());
             };
             let span = span.shifted(self.head()).out_to_pages(self.page);
@@ -143,7 +145,7 @@ mod contained {
                 // Or its protection keeps it from being read here.
                 Err(Errno::FAULT) => match self.touch_elsewhere(page, size, Touch::Read) {
                     Ok(touched) => Ok(touched.is_ok()),
-                    Err(error) if error.errno() == Some(Errno::NOSYS) => Ok(false),
+                    Err(_) if sys::is_emulated() => Ok(false),
                     Err(error) => Err(error),
                 },
                 Err(errno) => self.ranged(Call::Futex, byte, Err(errno)),
@@ -204,8 +206,7 @@ mod contained {
         /// # Errors
         ///
         /// - [`Error::NoFile`]: the map is of memory or private, so that what its pages had is nowhere.
-        /// - [`Error::Sys`]: the kernel refused. The loss is told as before; all pages from the first that was lost to the
-        ///   last count as lost.
+        /// - [`Error::Sys`]: the kernel refused. The loss is told as before.
         ///
         /// # References
         ///
@@ -223,29 +224,40 @@ mod contained {
                 // Of different pages, perhaps: never both.
                 access = access.without(Access::EXEC);
             }
+            let Some((from, to)) = place.replaced() else {
+                // Not more: another thread may meet a loss right now.
+                place.acknowledge();
+                return Ok(());
+            };
+            // The file that was mapped keeps a failure that it has not told yet: it goes with the old mapping.
+            let _ = self.store(Span::whole(self.len));
+            let offset = |from| first.wrapping_add(to_u64(from));
+            let span = |from: usize, to: usize| {
+                let (start, end) = (self.offset_in_map(from), self.offset_in_map(to));
+                Span::new(start, end.saturating_sub(start), self.len)
+            };
+            // The first page elsewhere, before: after a refusal with MAP_FIXED the old pages may be gone.
+            let (page, at) = (self.page.get(), offset(from));
+            let spare = sys::mmap(Some(file.as_fd()), page, access, MapFlags::SHARED, at);
+            let spare = self.ranged(Call::Mmap, span(from, to)?, spare)?;
+            // SAFETY: the new mapping, which nothing uses.
+            unsafe { unmap(spare, page) };
             // First: a loss that comes from here on is told, whether its page is replaced before the next call or after.
             let Some((from, to)) = place.restore() else {
                 return Ok(());
             };
             let (base, _) = self.all_pages();
             let (start, len) = (base.wrapping_byte_add(from), to.wrapping_sub(from));
-            let offset = first.wrapping_add(to_u64(from));
-            // SAFETY: pages of this one, whose bytes are lost, and those between are the same pages of the file.
-            let mapped = unsafe { sys::map_file_over(start, len, access, file.as_fd(), offset) };
+            // SAFETY: pages of this map, whose bytes are lost, and those between are the same pages of the file.
+            let mapped =
+                unsafe { sys::map_file_over(start, len, access, file.as_fd(), offset(from)) };
             if mapped.is_err() {
                 place.lose(from, to);
-                // The kernel may have unmapped the old pages before it failed: msync(2) says ENOMEM where a page is
-                // not mapped.
-                // SAFETY: pages of this map. MS_ASYNC only looks.
-                let there = unsafe { sys::msync(start, len, sys::MsyncFlags::ASYNC) };
-                if there == Err(Errno::NOMEM) {
-                    // SAFETY: pages of this map, which are lost. Without them, another map could get the addresses.
-                    let _ = unsafe { sys::map_zeros_over(start, len, access) };
-                }
+                // If the kernel has unmapped the old pages, and no other mapping has the addresses by now.
+                // SAFETY: takes no mapping's place.
+                let _ = unsafe { sys::map_zeros_into_gap(start, len, access) };
             }
-            let start = self.offset_in_map(from);
-            let span = Span::new(start, len.min(self.len.saturating_sub(start)), self.len)?;
-            self.ranged(Call::Mmap, span, mapped)
+            self.ranged(Call::Mmap, span(from, to)?, mapped)
         }
 
         /// Runs a closure on a contained map, and tells whether the map lost anything while it ran.

@@ -29,6 +29,7 @@ impl MmapRaw {
     ///
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was touched.
     /// - [`Error::Unreachable`]: from its offset on, bytes cannot be read.
+    /// - [`Error::Protected`]: the protection of a page does not allow it.
     /// - [`Error::Sys`]: memory is short (`ENOMEM`), or the memory is broken (`EHWPOISON`).
     ///
     /// # References
@@ -52,7 +53,7 @@ impl MmapRaw {
     /// # Errors
     ///
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was touched.
-    /// - [`Error::Protected`]: the map is read-only; nothing was touched.
+    /// - [`Error::Protected`]: the map is read-only; nothing was touched. Or a page of the range is.
     /// - [`Error::Unwritable`]: from its offset on, bytes can be read and not written.
     /// - [`Error::Unreachable`]: from its offset on, bytes cannot be read either. On tmpfs a full disk is this.
     /// - [`Error::Sys`]: as for [`prefault_read`](Self::prefault_read).
@@ -133,20 +134,31 @@ impl MmapRaw {
     }
 
     /// Makes the pages of the map dirty that are in memory, and changes nothing in them. A page that is
-    /// not has no bytes that the medium lacks.
-    pub(super) fn dirty_again(&self) -> Result<(), Error> {
+    /// not has no bytes that the medium lacks. The first page that cannot be made dirty is told at the end.
+    pub(crate) fn dirty_again(&self) -> Result<(), Error> {
         let whole = Span::whole(self.len);
+        let mut first = Ok(());
         self.for_each_page(whole, |page, size, resident| {
             if !resident {
                 return Ok(());
             }
-            // SAFETY: the start of a page of this map.
-            match unsafe { sys::touch(page.cast(), size.get(), Touch::Write) } {
-                Ok(()) => Ok(()),
-                Err(Errno::FAULT) => self.dirty_elsewhere(page, size),
-                Err(errno) => self.ranged(Call::Futex, whole, Err(errno)),
+            let made = self.dirty(page, size);
+            if let Err(Error::Unwritable { .. }) = made {
+                first = first.and(made);
+                return Ok(());
             }
-        })
+            made
+        })?;
+        first
+    }
+
+    fn dirty(&self, page: *mut u8, size: PageSize) -> Result<(), Error> {
+        // SAFETY: the start of a page of this map.
+        match unsafe { sys::touch(page.cast(), size.get(), Touch::Write) } {
+            Ok(()) => Ok(()),
+            Err(Errno::FAULT) => self.dirty_elsewhere(page, size),
+            Err(errno) => self.ranged(Call::Futex, Span::whole(self.len), Err(errno)),
+        }
     }
 
     /// A page that cannot be written where it is: by its protection, or because there is nothing of the file.
@@ -154,13 +166,16 @@ impl MmapRaw {
     fn dirty_elsewhere(&self, page: *mut u8, size: PageSize) -> Result<(), Error> {
         let whole = Span::whole(self.len);
         let offset = self.offset_of(page, whole);
-        if self.touch_elsewhere(page, size, Touch::Write)?.is_ok() {
-            return Ok(());
+        match self.touch_elsewhere(page, size, Touch::Write)? {
+            Ok(()) => return Ok(()),
+            Err(Errno::FAULT) => {}
+            Err(errno) => return self.ranged(Call::Futex, Span::whole(self.len), Err(errno)),
         }
         match self.touch_elsewhere(page, size, Touch::Read)? {
             Ok(()) => Err(Error::Unwritable { offset }),
             // Past the end of the file, or the device cannot read it: no bytes are there.
-            Err(_) => Ok(()),
+            Err(Errno::FAULT) => Ok(()),
+            Err(errno) => self.ranged(Call::Futex, Span::whole(self.len), Err(errno)),
         }
     }
 
@@ -231,6 +246,9 @@ impl MmapRaw {
         let offset = self.offset_of(start, span);
         match again(touch) {
             Ok(()) => Ok(()),
+            Err(Errno::FAULT) if self.touch_elsewhere(start, size, touch) == Ok(Ok(())) => {
+                Err(Error::Protected)
+            }
             Err(Errno::FAULT) if touch == Touch::Write && again(Touch::Read).is_ok() => {
                 Err(Error::Unwritable { offset })
             }

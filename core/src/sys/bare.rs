@@ -12,6 +12,7 @@ use core::sync::atomic::AtomicU32;
 #[cfg(target_pointer_width = "32")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fd::RawFd;
 use rustix::io::Errno;
 
 /// The numbers of the calls that are made here.
@@ -22,14 +23,14 @@ macro_rules! numbers {
 }
 
 #[cfg(target_arch = "x86_64")]
-numbers! { FUTEX 202 GETPID 39 GETTID 186 MINCORE 27 RT_SIGPROCMASK 14 TGKILL 234 }
+numbers! { EXIT_GROUP 231 FUTEX 202 GETPID 39 GETTID 186 MINCORE 27 RT_SIGPROCMASK 14 SYNC_FILE_RANGE 277 TGKILL 234 }
 #[cfg(target_arch = "x86")]
-numbers! { FUTEX 240 GETPID 20 GETTID 224 MINCORE 218 RT_SIGPROCMASK 175 TGKILL 270 }
+numbers! { EXIT_GROUP 252 FUTEX 240 GETPID 20 GETTID 224 MINCORE 218 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 314 TGKILL 270 }
 #[cfg(target_arch = "arm")]
-numbers! { FUTEX 240 GETPID 20 GETTID 224 MINCORE 219 RT_SIGPROCMASK 175 TGKILL 268 }
+numbers! { EXIT_GROUP 248 FUTEX 240 GETPID 20 GETTID 224 MINCORE 219 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 341 TGKILL 268 }
 // aarch64, riscv64 and what came after them.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm")))]
-numbers! { FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 RT_SIGPROCMASK 135 TGKILL 131 }
+numbers! { EXIT_GROUP 94 FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 RT_SIGPROCMASK 135 SYNC_FILE_RANGE 84 TGKILL 131 }
 
 /// That the kernel, or a filter in front of it, does not know futex(2) with 64-bit times: from Linux 5.1 on, and
 /// the only one without `COMPAT_32BIT_TIME`.
@@ -54,6 +55,46 @@ pub(super) unsafe fn mincore(
     unsafe { call(MINCORE, arguments) }.map(|_| ())
 }
 
+/// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`; on arm, `sync_file_range2`, which has the flags first.
+pub(super) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {
+    const WRITE: usize = 2;
+    let file = usize::try_from(file).map_err(|_| Errno::BADF)?;
+    #[cfg(target_pointer_width = "32")]
+    let arguments = {
+        let [low, high] = halves(offset);
+        let [len_low, len_high] = halves(len);
+        if cfg!(target_arch = "arm") {
+            [file, WRITE, low, high, len_low, len_high]
+        } else {
+            [file, low, high, len_low, len_high, WRITE]
+        }
+    };
+    #[cfg(not(target_pointer_width = "32"))]
+    let arguments = {
+        let word = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        [file, word(offset), word(len), WRITE, 0, 0]
+    };
+    // SAFETY: touches no memory.
+    unsafe { call(SYNC_FILE_RANGE, arguments) }.map(|_| ())
+}
+
+/// The lower word and the upper one, as little-endian machines take them.
+#[cfg(target_pointer_width = "32")]
+fn halves(bytes: u64) -> [usize; 2] {
+    let [a, b, c, d, e, f, g, h] = bytes.to_le_bytes();
+    [
+        usize::from_le_bytes([a, b, c, d]),
+        usize::from_le_bytes([e, f, g, h]),
+    ]
+}
+
+/// `exit_group(2)`.
+#[cfg(feature = "critical-section-linux")]
+pub(super) fn exit_process(status: usize) {
+    // SAFETY: does not come back.
+    let _ = unsafe { call(EXIT_GROUP, [status, 0, 0, 0, 0, 0]) };
+}
+
 /// `FUTEX_WAKE_OP`, which ORs 0 to the word and wakes one waiter at most, here and there.
 ///
 /// # Safety
@@ -69,8 +110,7 @@ pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Res
     unsafe { futex([nobody, WAKE_OP, 0, 0, word, OR_NOTHING]) }
 }
 
-/// `FUTEX_CMP_REQUEUE`, which compares the word with 0 and moves no waiter: `EAGAIN` if it is another
-/// number.
+/// `FUTEX_CMP_REQUEUE`, which compares the word with 0 and moves no waiter: `EAGAIN` if it is another number.
 ///
 /// # Safety
 ///
@@ -115,7 +155,15 @@ unsafe fn futex([word, operation, value, value2, word2, value3]: [usize; 6]) -> 
         const FUTEX_TIME64: usize = 422;
         // SAFETY: the caller's duty, passed on.
         match unsafe { call(FUTEX_TIME64, arguments) } {
-            Err(Errno::NOSYS | Errno::PERM) => OLD_FUTEX.store(true, Ordering::Relaxed),
+            Err(refused @ (Errno::NOSYS | Errno::PERM)) => {
+                // SAFETY: as above.
+                let result = unsafe { call(FUTEX, arguments) };
+                if result == Err(Errno::NOSYS) {
+                    return Err(refused);
+                }
+                OLD_FUTEX.store(true, Ordering::Relaxed);
+                return result.map(|_| ());
+            }
             result => return result.map(|_| ()),
         }
     }

@@ -6,24 +6,24 @@ use core::num::NonZeroU64;
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, MemfdFlags, SealFlags, StatxAttributes, StatxFlags,
 };
+use rustix::io::{IoSlice, ReadWriteFlags};
 use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
 
-use super::{AsFd, BorrowedFd, Errno, OwnedFd, again, named};
+use super::{AsFd, AsRawFd, BorrowedFd, Errno, OwnedFd, again, named};
 use crate::error::{Call, Error};
 use crate::page::PageSize;
-
-/// fdatasync(2).
-pub(crate) fn fdatasync(file: BorrowedFd<'_>) -> Result<(), Errno> {
-    again(|| rustix::fs::fdatasync(file))
-}
 
 /// fsync(2).
 pub(crate) fn fsync(file: BorrowedFd<'_>) -> Result<(), Errno> {
     again(|| rustix::fs::fsync(file))
 }
 
-/// `POSIX_FADV_DONTNEED`: starts to write the range's dirty pages, and drops clean ones that no mapping
-/// uses. Without a length, to the end of the file.
+/// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`: starts to write the range's dirty pages, and drops none.
+pub(crate) fn start_to_write(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Errno> {
+    again(|| super::bare::sync_file_range(file.as_raw_fd(), offset, len))
+}
+
+/// `POSIX_FADV_DONTNEED`: drops pages of the range that are clean and that no mapping uses.
 pub(crate) fn drop_clean_pages(
     file: BorrowedFd<'_>,
     offset: u64,
@@ -52,28 +52,49 @@ pub(crate) fn ftruncate(file: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
     again(|| rustix::fs::ftruncate(file, len))
 }
 
-/// Tells whether the file system has not as many bytes free, root's among them. Unknown is `false`: where it has no limit,
-/// and where the file has blocks past its end already.
+/// Tells whether the file system has not as many bytes for the file, root's and the file's own among them. Unknown is
+/// `false`, as where it has no limit.
 pub(crate) fn lacks_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
-    /// More than any file system has in a block, or in its lists of them.
-    const SLACK: u64 = 1 << 20;
     let (Ok(stat), Ok(system)) = (rustix::fs::fstat(file), rustix::fs::fstatfs(file)) else {
         return false;
     };
     #[allow(
         clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
         reason = "of several widths and signs, by architecture"
     )]
     let numbers = (
-        u64::try_from(stat.st_size).unwrap_or(0),
         u64::try_from(stat.st_blocks).unwrap_or(u64::MAX),
         u64::try_from(system.f_blocks).unwrap_or(0),
         u64::try_from(system.f_bfree).unwrap_or(u64::MAX),
         u64::try_from(system.f_bsize).unwrap_or(u64::MAX),
     );
-    let (len, sectors, blocks, free, size) = numbers;
-    let has_spare = sectors.saturating_mul(512) > len.saturating_add(SLACK);
-    !has_spare && blocks > 0 && free.saturating_mul(size) < bytes
+    let (sectors, blocks, free, size) = numbers;
+    let own = sectors.saturating_mul(512);
+    // On a full one nothing can be filled in vain; and some say 0 that do not count.
+    blocks > 0 && free > 0 && free.saturating_mul(size).saturating_add(own) < bytes
+}
+
+/// `pwritev2(2)` with `RWF_APPEND` (Linux 4.16): makes a file that is shorter than `end` as long. It never shortens one that
+/// another process made longer meanwhile, and writes over nothing.
+pub(crate) fn append_zeros(file: BorrowedFd<'_>, end: u64) -> Result<(), Errno> {
+    const BLOCK: &[u8] = &[0; 4096];
+    loop {
+        let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+        let Some(missing) = end.checked_sub(len).filter(|missing| *missing > 0) else {
+            return Ok(());
+        };
+        let part = usize::try_from(missing).unwrap_or(usize::MAX);
+        let zeros = [IoSlice::new(BLOCK.get(..part).unwrap_or(BLOCK))];
+        let append = ReadWriteFlags::APPEND;
+        match again(|| rustix::io::pwritev2(file, &zeros, 0, append)) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(_) => {}
+            // Before Linux 4.16: where another process makes it longer at this moment, it is shortened.
+            Err(Errno::NOSYS | Errno::OPNOTSUPP) => return ftruncate(file, end),
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// What fstat(2) says about a file's type and its length in bytes.

@@ -59,10 +59,11 @@ impl Turn {
     }
 }
 
-/// Ends the process by SIGABRT, if that is not handled or ignored.
+/// Ends the process by SIGABRT; or where that is blocked, ignored or handled, with the status 134.
 #[cfg(feature = "critical-section-linux")]
 pub(crate) fn abort() {
     const SIGABRT: usize = 6;
     let thread = bare::thread_id().unwrap_or(UNKNOWN);
     let _ = bare::signal_thread(thread, SIGABRT);
+    bare::exit_process(134);
 }

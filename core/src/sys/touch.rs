@@ -47,7 +47,12 @@ pub(crate) unsafe fn touch(page: *mut c_void, len: usize, touch: Touch) -> Resul
         // A filter of system calls has no futex(2): from Linux 5.14 on there is another way. Where there is none, the
         // caller is told: a load and a store of our own would race with references to the bytes.
         // SAFETY: the caller's duty, passed on.
-        Err(errno) => unsafe { populate(page, len, touch) }.unwrap_or(Err(errno)),
+        Err(errno) => match unsafe { populate(page, len, touch) } {
+            // By its protection.
+            Some(Err(Errno::INVAL)) => Err(Errno::FAULT),
+            Some(result) => result,
+            None => Err(errno),
+        },
     }
 }
 
@@ -82,7 +87,7 @@ fn advise_nothing(advice: mm::Advice) -> Result<(), Errno> {
 }
 
 /// Tells whether this is QEMU's user mode, by an answer that no kernel gives. It aborts on an mremap(2) of 0 bytes.
-pub(super) fn is_emulated() -> bool {
+pub(crate) fn is_emulated() -> bool {
     advise_nothing(mm::Advice::LinuxPopulateRead).is_ok()
 }
 

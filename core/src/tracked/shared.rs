@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::map::MmapMut;
 use crate::raw::MmapRaw;
 use crate::span::Span;
-use crate::sys::{AsFd, Errno, Turn};
+use crate::sys::{AsFd, Turn};
 
 /// Bytes that are copied in one critical section: so long may an interrupt wait.
 const COPIED_AT_ONCE: usize = 256;
@@ -45,7 +45,7 @@ const COPIED_AT_ONCE: usize = 256;
 /// # Ok::<(), rawmap_core::Error>(())
 /// ```
 pub struct SharedTracked<const N: usize> {
-    map: MmapMut,
+    pub(super) map: MmapMut,
     ranges: Mutex<RefCell<Ranges<N>>>,
     /// Held by the thread that commits.
     commit: Turn,
@@ -173,16 +173,6 @@ impl<const N: usize> SharedTracked<N> {
         start_writeback(self.raw(), hull, file)
     }
 
-    /// Brings a range into memory for writing, so that a [`write`](Self::write) waits for nothing there, and
-    /// finds out whether there is room; see [`MmapRaw::prefault_write`].
-    ///
-    /// # Errors
-    ///
-    /// - As for [`MmapRaw::prefault_write`].
-    pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
-        self.raw().prefault_write(offset, len)
-    }
-
     /// Gives the number of bytes that no commit has stored yet. More than there are, where a commit runs and
     /// some are written again.
     ///
@@ -194,50 +184,6 @@ impl<const N: usize> SharedTracked<N> {
             let in_flight = ranges.in_flight.bytes();
             ranges.dirty.bytes().saturating_add(in_flight)
         })
-    }
-
-    /// Extends the file and the map together, or leaves both as they were; see [`MmapRaw::grow`].
-    ///
-    /// # Errors
-    ///
-    /// - As for [`MmapRaw::grow`].
-    pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
-        self.map.grow(file, new_len)
-    }
-
-    /// Returns the offset of the first byte that a contained map lost; see [`MmapRaw::lost`].
-    #[cfg(feature = "fault")]
-    #[must_use]
-    pub fn lost(&self) -> Option<usize> {
-        self.raw().lost()
-    }
-
-    /// Returns what [`lost`](Self::lost) does, and forgets it; see [`MmapRaw::acknowledge_lost`].
-    #[cfg(feature = "fault")]
-    pub fn acknowledge_lost(&self) -> Option<usize> {
-        self.raw().acknowledge_lost()
-    }
-
-    /// Acknowledges a loss of a contained map, and makes all of it the file's again; see
-    /// [`Tracked::recover`](crate::Tracked::recover). What is pending stays pending.
-    ///
-    /// # Safety
-    ///
-    /// - The file is the one that is mapped.
-    ///
-    /// # Errors
-    ///
-    /// - As for [`MmapRaw::recover`].
-    #[cfg(feature = "fault")]
-    pub unsafe fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
-        // SAFETY: the caller's duty, passed on.
-        unsafe { self.map.recover(file) }
-    }
-
-    /// Gives the error number of the commit that failed, until a [`retry`](Self::retry) succeeds.
-    #[must_use]
-    pub fn failed(&self) -> Option<Errno> {
-        self.raw().failed()
     }
 
     /// Tells whether bytes were written that no commit has stored yet.
@@ -258,12 +204,6 @@ impl<const N: usize> SharedTracked<N> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raw().is_empty()
-    }
-
-    /// Gives the map back. What is pending is no longer known: commit first, or flush the map.
-    #[must_use]
-    pub fn into_inner(self) -> MmapMut {
-        self.map
     }
 
     const fn raw(&self) -> &MmapRaw {

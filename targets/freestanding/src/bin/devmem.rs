@@ -45,7 +45,7 @@ static mut BUFFER: Buffer = Buffer {
 /// The buffer, for one statement. The handler takes it, too: no register is accessed meanwhile.
 fn buffer() -> &'static mut Buffer {
     // SAFETY: one thread, and no other reference lives.
-    unsafe { &mut *(&raw mut BUFFER) }
+    unsafe { &mut *core::ptr::addr_of_mut!(BUFFER) }
 }
 
 impl Buffer {
