@@ -13,6 +13,8 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::mount::{MountFlags, UnmountFlags};
+
 /// A tmpfs of a limited size, in no place of the tree. It is there as long as this and what is open on it.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -37,12 +39,15 @@ impl SmallDisk {
         first: impl FnOnce(&Path) -> Result<T, String>,
     ) -> Result<(Self, T), String> {
         let folder = tempfile::tempdir().map_err(io_text)?;
-        let size = format!("size={bytes}");
+        let size =
+            std::ffi::CString::new(format!("size={bytes}")).map_err(|error| error.to_string())?;
         let path = text(folder.path())?;
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", path])?;
+        // By the system call: the fewer forks, the better. In QEMU's user mode one beside other threads may hang.
+        rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), size.as_c_str())
+            .map_err(|errno| format!("mount of a tmpfs: {errno}"))?;
         let root = File::open(path);
         let done = first(folder.path());
-        run("umount", &["--lazy", path])?;
+        detach(path)?;
         let root = root.map_err(io_text)?;
         let disk = Self {
             path: PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())),
@@ -172,7 +177,7 @@ impl FailingDisk {
         let made = Self::file_on(&mount.join("file"));
         let folder = File::open(&mount);
         // When the file is closed; the loop device goes with it.
-        run("umount", &["--lazy", text(&mount)?])?;
+        detach(text(&mount)?)?;
         let (file, places) = made?;
         make_holes(image.as_ref(), &places)?;
         Ok((file, places, Some(folder.map_err(io_text)?)))
@@ -389,6 +394,12 @@ fn text(path: &Path) -> Result<&str, String> {
 }
 
 /// Runs a tool of the machine's and gives its output.
+/// Takes a mount out of the tree; it is there until what is open on it is closed.
+fn detach(path: &str) -> Result<(), String> {
+    let detached = rustix::mount::unmount(path, UnmountFlags::DETACH);
+    detached.map_err(|errno| format!("umount2 of {path}: {errno}"))
+}
+
 fn run(tool: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(tool)
         .args(arguments)
