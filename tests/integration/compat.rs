@@ -244,6 +244,7 @@ macro_rules! subject {
                         // The page of no bytes may lie past the end of the file.
                         Step::Lock if !$exact && len == 0 => Ok(0),
                         Step::Lock => done(on_any!(map, map => map.lock())),
+                        Step::Unlock if !$exact && len == 0 => Ok(0),
                         Step::Unlock => done(on_any!(map, map => map.unlock())),
                         Step::Remap(len, may_move) => {
                             let options = RemapOptions::new().may_move(may_move);

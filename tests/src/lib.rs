@@ -82,7 +82,11 @@ pub fn skip(test: &str, reason: &str) {
 }
 
 /// Tells whether a condition of `skips.toml` holds on this machine.
-fn holds(condition: &str) -> bool {
+///
+/// # Panics
+///
+/// Where it is none that is known.
+pub fn holds(condition: &str) -> bool {
     let native = emulator().is_none();
     match condition {
         "qemu-user" => !native,
