@@ -473,31 +473,3 @@ fn every_call_tells_of_a_failure_until_a_retry() {
         assert_eq!(shared.commit().unwrap().calls, 0);
     });
 }
-
-/// A commit failed and was mended by the map's own retry. Then a flush of the map fails, about bytes that no table knows.
-#[test]
-fn a_retry_stores_what_no_table_knows() {
-    use std::os::unix::fs::FileExt as _;
-    const NAME: &str = "failing::a_retry_stores_what_no_table_knows";
-    on_failing_disks(NAME, |disk, on| {
-        let mut tracked = Tracked::<4>::new(map(disk));
-        disk.fail();
-        tracked.write(0, b"one").unwrap();
-        failed(tracked.commit().unwrap_err());
-        disk.recover();
-        retried(|| tracked.as_map().as_raw().retry_flush());
-        tracked.commit().unwrap();
-        // By write(2), as of another process.
-        disk.make_holes().unwrap();
-        disk.fail();
-        disk.file.write_all_at(b"precious", 900_000).unwrap();
-        tracked.write(160_000, b"two").unwrap();
-        failed(tracked.as_map().flush().unwrap_err());
-        disk.recover();
-        let tries = (0..5).map(|_| tracked.retry());
-        assert!(tries.into_iter().any(|result| result.is_ok()));
-        assert_eq!(disk.medium(160_000, 3), b"two", "{on:?}");
-        assert_eq!(disk.medium(900_000, 8), b"precious", "{on:?}");
-        assert!(tracked.failed().is_none());
-    });
-}
