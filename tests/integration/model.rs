@@ -2,6 +2,9 @@
 //! was promised. A power cut right then would leave no more than that.
 
 use proptest::prelude::*;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+
 use rawmap::{MmapMut, MmapOptions, Tracked};
 use rawmap_tests::disk::{FailingDisk, On};
 use rawmap_tests::model::Model;
@@ -158,5 +161,140 @@ fn what_was_flushed_wrongly_is_lost() {
             1,
             "the start rounded up, {on:?}"
         );
+    }
+}
+
+/// What may come between, on a device that fails and works again.
+#[derive(Clone, Debug)]
+enum Turn {
+    Step(Step),
+    Fail,
+    Recover,
+    Retry,
+    /// The kernel writes in its own time, and tells another.
+    WriteBack,
+    StartWriteback,
+    /// Another map drops pages, of a descriptor of its own.
+    Scattered {
+        at: usize,
+    },
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let step = steps().prop_map(|steps| steps.first().cloned().map_or(Turn::Fail, Turn::Step));
+    let turn = prop_oneof![
+        10 => step,
+        2 => Just(Turn::Fail),
+        3 => Just(Turn::Recover),
+        2 => Just(Turn::Retry),
+        2 => Just(Turn::WriteBack),
+        1 => Just(Turn::StartWriteback),
+        1 => (0..LEN).prop_map(|at| Turn::Scattered { at }),
+    ];
+    prop::collection::vec(turn, 1..40)
+}
+
+/// Gives how many calls said that they failed. Those that were `Ok` are checked against the medium each time.
+fn run_failing(disk: &FailingDisk, turns: &[Turn]) -> usize {
+    let path = format!("/proc/self/fd/{}", disk.file.as_raw_fd());
+    let other = File::options().read(true).write(true).open(path).unwrap();
+    let mut tracked = Tracked::<3>::new(map(disk));
+    let mut model = Model::new(&tracked);
+    let (mut refused, mut fails) = (0, false);
+    for (number, turn) in turns.iter().enumerate() {
+        // What is promised, if that is `Ok`.
+        let (result, promised) = match *turn {
+            Turn::Step(Step::Write { at, len, byte }) => {
+                let bytes = vec![byte; len.min(LEN - at)];
+                tracked.write(at, &bytes).unwrap();
+                model.write(at, &bytes);
+                (Ok(()), None)
+            }
+            Turn::Step(Step::FlushRange { at, len }) => {
+                let len = len.min(LEN - at);
+                (
+                    tracked.as_map().as_raw().flush_range(at, len),
+                    Some((at, len)),
+                )
+            }
+            Turn::Step(Step::Flush) => (tracked.as_map().as_raw().flush(), Some((0, LEN))),
+            Turn::Step(Step::FlushAsync) => (tracked.as_map().as_raw().flush_async(), None),
+            Turn::Step(Step::Commit { gap }) => {
+                (tracked.commit_with(gap).map(drop), Some((0, LEN)))
+            }
+            Turn::Retry => (tracked.retry().map(drop), Some((0, LEN))),
+            Turn::StartWriteback => (tracked.start_writeback(&disk.file), None),
+            Turn::Fail | Turn::Recover => {
+                let asked = matches!(turn, Turn::Fail);
+                if asked && !fails {
+                    disk.fail();
+                } else if fails && !asked {
+                    disk.recover();
+                }
+                fails = asked;
+                (Ok(()), None)
+            }
+            Turn::WriteBack => {
+                let _ = other.sync_all();
+                (Ok(()), None)
+            }
+            Turn::Scattered { at } => {
+                let mut options = rawmap_core::MmapOptions::new();
+                options.offset((START + at) as u64).len(1).scattered();
+                (options.map_raw(&other).map(drop), None)
+            }
+        };
+        match (result, promised) {
+            (Ok(()), Some((at, len))) => model.flushed(at, len),
+            (Ok(()), None) => {}
+            (Err(_), _) => refused += 1,
+        }
+        let lost = model.lost(&medium(disk));
+        assert!(
+            lost.is_empty(),
+            "after turn {number} of {turns:?}: {lost:?}"
+        );
+        assert_eq!(
+            &tracked[..],
+            model.live(),
+            "after turn {number} of {turns:?}"
+        );
+    }
+    if fails {
+        disk.recover();
+    }
+    crate::failing::retried(|| tracked.retry());
+    model.flushed(0, LEN);
+    assert!(
+        model.lost(&medium(disk)).is_empty(),
+        "in the end of {turns:?}"
+    );
+    refused
+}
+
+#[test]
+fn what_was_promised_is_there_on_a_device_that_fails() {
+    const NAME: &str = "model::what_was_promised_is_there_on_a_device_that_fails";
+    for on in [On::Device, On::Ext4] {
+        let config = ProptestConfig {
+            // Each makes a file system.
+            cases: if is_slow() { 3 } else { 24 },
+            failure_persistence: None,
+            max_shrink_iters: 100,
+            ..ProptestConfig::default()
+        };
+        if let Err(reason) = FailingDisk::new(on) {
+            return skip(NAME, &reason);
+        }
+        let refused = std::cell::Cell::new(0);
+        let mut runner = proptest::test_runner::TestRunner::new(config);
+        let result = runner.run(&turns(), |turns| {
+            let disk = FailingDisk::new(on).expect("as before");
+            refused.set(refused.get() + run_failing(&disk, &turns));
+            Ok(())
+        });
+        result.unwrap_or_else(|error| panic!("on {on:?}: {error}"));
+        // Else the device never failed, and nothing was shown.
+        assert!(refused.get() > 0 || is_slow(), "on {on:?}");
     }
 }

@@ -13,6 +13,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::FallocateFlags;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// A tmpfs of a limited size, in no place of the tree. It is there as long as this and what is open on it.
@@ -164,14 +165,18 @@ impl FailingDisk {
     fn ext4(folder: &Path) -> Result<(File, Vec<u64>, Option<File>), String> {
         let (image, mount) = (folder.join("image"), folder.join("mount"));
         let image = text(&image)?;
-        File::create(image).map_err(io_text)?;
-        run("fallocate", &["-l", "24M", image])?;
-        // All that is written to it later has a place from the start: no holes, nothing put off.
+        let created = File::create(image).map_err(io_text)?;
+        created.set_len(24 << 20).map_err(io_text)?;
         let now = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
         // And the file's blocks come in clusters that are whole pages of the tmpfs, wherever it runs.
         let clusters = ["-O", "bigalloc", "-C", "65536"];
         let make = ["-q", "-F", "-b", "4096", "-E", now, image];
         run("mkfs.ext4", &[&clusters[..], &make].concat())?;
+        // All that is written to it later has a place from the start. Not before: mkfs makes zeros by holes, and a journal
+        // in holes is given up when it cannot be written.
+        let place = FallocateFlags::empty();
+        rustix::fs::fallocate(&created, place, 0, 24 << 20)
+            .map_err(|errno| format!("fallocate of an image: {errno}"))?;
         fs::create_dir(&mount).map_err(io_text)?;
         run("mount", &["-t", "ext4", "-o", "loop", image, text(&mount)?])?;
         let made = Self::file_on(&mount.join("file"));
@@ -275,7 +280,6 @@ pub(crate) fn opens(path: &str) -> io::Result<File> {
 /// Punches holes where the pages are. Those that lie together go at once: a hole of less than a page of the tmpfs frees
 /// nothing.
 fn make_holes(image: &Path, places: &[u64]) -> Result<(), String> {
-    use rustix::fs::FallocateFlags;
     const PAGE: u64 = FailingDisk::PAGE;
     let image = File::options().write(true).open(image).map_err(io_text)?;
     for together in places.chunk_by(|one, next| one + PAGE == *next) {
