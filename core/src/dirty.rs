@@ -165,28 +165,28 @@ impl<const N: usize> DirtyRanges<N> {
         self.exact &= other.exact;
     }
 
-    /// Tells whether the ranges hold no byte that was not marked: no two were made one for want of a place.
+    /// Returns whether the ranges hold no byte that was not marked: no two were made one for want of a place.
     #[must_use]
     #[inline]
     pub const fn is_exact(&self) -> bool {
         self.exact
     }
 
-    /// Gives the ranges, in rising order.
+    /// Returns the ranges, in rising order.
     #[must_use]
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Span> + DoubleEndedIterator + Clone + '_ {
         self.ranges.iter().copied()
     }
 
-    /// Gives the smallest span that holds all ranges, or `None` where there is none.
+    /// Returns the smallest span that holds all ranges, or `None` where there is none.
     #[must_use]
     #[inline]
     pub fn hull(&self) -> Option<Span> {
         Some(self.ranges.first()?.hull(*self.ranges.last()?))
     }
 
-    /// Gives the whole pages that hold the ranges, in rising order; pages that touch are one span.
+    /// Returns the whole pages that hold the ranges, in rising order; pages that touch are one span.
     ///
     /// Offset 0 is the start of a page. A last page whose end does not fit in a `usize` ends there.
     pub fn pages(&self, page: PageSize) -> impl Iterator<Item = Span> + '_ {
@@ -215,7 +215,7 @@ impl<const N: usize> DirtyRanges<N> {
         })
     }
 
-    /// Gives the number of bytes in all ranges.
+    /// Returns the number of bytes in all ranges.
     #[must_use]
     pub fn bytes(&self) -> usize {
         // They are apart, so the sum is at most that of the bytes that there are.
@@ -223,21 +223,21 @@ impl<const N: usize> DirtyRanges<N> {
             .fold(0, |sum, span| sum.saturating_add(span.len()))
     }
 
-    /// Gives the number of ranges.
+    /// Returns the number of ranges.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Gives `N`.
+    /// Returns `N`.
     #[must_use]
     #[inline]
     pub const fn capacity(&self) -> usize {
         N
     }
 
-    /// Tells whether no byte was changed.
+    /// Returns whether no byte was changed.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -2,10 +2,10 @@
 //!
 //! # Safety
 //!
-//! A slice needs memory that is mapped, initialised and changed by nobody else while it lives. The
+//! A slice needs memory that is mapped, initialised and changed by nothing else while it lives. The
 //! first two are the invariant of `MmapRaw`: mapped pages hold the file's bytes or zeros. The third
 //! is the duty of whoever called the `unsafe` constructor; anonymous private memory and immutable
-//! files have nobody else. Every call below that could move, change or unmap the bytes takes
+//! files have no other writer. Every call below that could move, change or unmap the bytes takes
 //! `&mut self` or `self`, so no slice is left.
 
 #![allow(
@@ -136,7 +136,7 @@ macro_rules! common {
                 self.raw.recover(file)
             }
 
-            /// Gives the map without its slices, for the calls that only [`MmapRaw`] has. Only by
+            /// Returns the map without its slices, for the calls that only [`MmapRaw`] has. Only by
             /// reference: whoever owns the `MmapRaw` could protect or move the bytes.
             #[must_use]
             #[inline]

@@ -114,14 +114,14 @@ impl Seals {
         Self(0)
     }
 
-    /// Tells whether all of `other` are among these.
+    /// Returns whether all of `other` are among these.
     #[must_use]
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Gives the sum of the numbers of fcntl(2). A newer kernel may have more than those with a name here.
+    /// Returns the sum of the numbers of fcntl(2). A newer kernel may have more than those with a name here.
     #[must_use]
     #[inline]
     pub const fn bits(self) -> u32 {
@@ -231,7 +231,7 @@ pub fn check_immutable<F: AsFd>(file: F) -> Result<(), Error> {
     Err(Error::Mutable(missing))
 }
 
-/// Tells whether no process can change a file any more; see [`check_immutable`].
+/// Returns whether no process can change a file any more; see [`check_immutable`].
 #[must_use]
 pub fn is_immutable<F: AsFd>(file: F) -> bool {
     check_immutable(file).is_ok()

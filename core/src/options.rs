@@ -242,7 +242,7 @@ impl MmapOptions {
         self
     }
 
-    /// Tells whether [`contained`](Self::contained) was called.
+    /// Returns whether [`contained`](Self::contained) was called.
     #[cfg(feature = "fault")]
     #[must_use]
     #[inline]

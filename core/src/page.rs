@@ -55,7 +55,7 @@ macro_rules! rounding {
             }
         }
 
-        /// Gives the distance in bytes from the start of the page that holds `value`.
+        /// Returns the distance in bytes from the start of the page that holds `value`.
         #[must_use]
         #[inline]
         $vis const fn $offset_in_page(self, value: $word) -> $word {
@@ -146,14 +146,14 @@ impl PageSize {
         }
     }
 
-    /// Gives the size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     #[inline]
     pub const fn get(self) -> usize {
         self.mask.wrapping_add(1)
     }
 
-    /// Gives the binary logarithm of the size.
+    /// Returns the binary logarithm of the size.
     #[must_use]
     #[inline]
     pub const fn bits(self) -> u8 {
@@ -161,7 +161,7 @@ impl PageSize {
         self.mask.trailing_ones() as u8
     }
 
-    /// Gives the end of the page that holds the byte at `offset`: the offset of the next page's first
+    /// Returns the end of the page that holds the byte at `offset`: the offset of the next page's first
     /// byte, or `None` where that does not fit in a `usize`.
     #[must_use]
     #[inline]
@@ -174,7 +174,7 @@ impl PageSize {
     #[cfg(test)]
     rounding!(u8, floor_u8, ceil_u8, offset_in_page_u8, pub(crate));
 
-    /// Gives the whole pages that hold `len` bytes at `start`, as `(start, len)` in bytes: the
+    /// Returns the whole pages that hold `len` bytes at `start`, as `(start, len)` in bytes: the
     /// start rounded down, the end rounded up.
     ///
     /// No bytes need no pages: `len` 0 gives `len` 0, also in the middle of a page. `None` where

@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! Everything rests on the invariant of [`MmapRaw`], stated at its fields: a checked range of the map,
-//! rounded to pages, lies inside pages that the value owns. Nobody outside this module can change the fields.
+//! rounded to pages, lies inside pages that the value owns. No other module can change the fields.
 
 #![allow(
     unsafe_code,
@@ -163,7 +163,7 @@ impl MmapRaw {
         })
     }
 
-    /// Gives a pointer to the first byte. Valid for reads of [`len`](Self::len) bytes for as long
+    /// Returns a pointer to the first byte. Valid for reads of [`len`](Self::len) bytes for as long
     /// as the map lives and is not moved, and as far as the file reaches.
     #[must_use]
     #[inline]
@@ -171,7 +171,7 @@ impl MmapRaw {
         self.ptr.cast_const()
     }
 
-    /// Gives a pointer to the first byte, valid for writes too where the map is writable. A write
+    /// Returns a pointer to the first byte, valid for writes too where the map is writable. A write
     /// to a read-only map raises SIGSEGV.
     #[must_use]
     #[inline]
@@ -179,21 +179,21 @@ impl MmapRaw {
         self.ptr
     }
 
-    /// Gives the length in bytes, as it was asked for, not rounded to pages.
+    /// Returns the length in bytes, as it was asked for, not rounded to pages.
     #[must_use]
     #[inline]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Tells whether the length is 0.
+    /// Returns whether the length is 0.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Gives the page size that this map rounds by: the kernel's, the one supplied, or the huge page size.
+    /// Returns the page size that this map rounds by: the kernel's, the one supplied, or the huge page size.
     #[must_use]
     #[inline]
     pub const fn page_size(&self) -> PageSize {

@@ -99,7 +99,7 @@ unsafe impl Send for Shared<'_> {}
 unsafe impl Sync for Shared<'_> {}
 
 impl MmapRaw {
-    /// Gives a view of the whole map for access while others write to it.
+    /// Returns a view of the whole map for access while others write to it.
     #[must_use]
     #[inline]
     pub const fn shared(&self) -> Shared<'_> {
@@ -132,21 +132,21 @@ macro_rules! fetch {
 }
 
 impl Shared<'_> {
-    /// Gives the length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     #[inline]
     pub const fn len(self) -> usize {
         self.len
     }
 
-    /// Tells whether the length is 0.
+    /// Returns whether the length is 0.
     #[must_use]
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    /// Gives a view of `len` bytes at `offset`.
+    /// Returns a view of `len` bytes at `offset`.
     ///
     /// # Errors
     ///

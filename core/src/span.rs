@@ -70,14 +70,14 @@ impl Span {
         }
     }
 
-    /// Gives the first byte's offset.
+    /// Returns the first byte's offset.
     #[must_use]
     #[inline]
     pub const fn offset(self) -> usize {
         self.offset
     }
 
-    /// Gives the length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     #[inline]
     pub const fn len(self) -> usize {
@@ -85,7 +85,7 @@ impl Span {
         self.end.wrapping_sub(self.offset)
     }
 
-    /// Tells whether the span holds no byte.
+    /// Returns whether the span holds no byte.
     #[must_use]
     #[inline]
     pub const fn is_empty(self) -> bool {
@@ -93,7 +93,7 @@ impl Span {
         self.offset >= self.end
     }
 
-    /// Gives the offset one past the last byte.
+    /// Returns the offset one past the last byte.
     #[must_use]
     #[inline]
     pub const fn end(self) -> usize {
@@ -147,7 +147,7 @@ impl Span {
         }
     }
 
-    /// Gives the whole pages that hold the span, as `(start, len)` in bytes; see [`PageSize::cover`].
+    /// Returns the whole pages that hold the span, as `(start, len)` in bytes; see [`PageSize::cover`].
     #[must_use]
     #[inline]
     pub const fn pages(self, page: PageSize) -> Option<(usize, usize)> {

@@ -301,14 +301,14 @@ pub(crate) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<(), Errno
     unsafe { mm::munlock(start, len) }
 }
 
-/// Tells whether the kernel knows an advice: madvise(2) of 0 bytes checks just that.
+/// Returns whether the kernel knows an advice: madvise(2) of 0 bytes checks just that.
 fn knows_advice(advice: AdviceNumber) -> bool {
     // SAFETY: a length of 0 names no page.
     unsafe { madvise(ptr::null_mut(), 0, advice) }.is_ok()
 }
 
 impl Advice {
-    /// Tells whether the running kernel knows this advice.
+    /// Returns whether the running kernel knows this advice.
     ///
     /// Asks with madvise(2) of 0 bytes, which changes nothing. QEMU's user mode says yes to everything.
     #[must_use]
@@ -340,7 +340,7 @@ impl Advice {
 }
 
 impl UncheckedAdvice {
-    /// Tells whether the running kernel knows this advice; see [`Advice::is_supported`].
+    /// Returns whether the running kernel knows this advice; see [`Advice::is_supported`].
     #[must_use]
     pub fn is_supported(self) -> bool {
         knows_advice(self.number())

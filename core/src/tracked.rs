@@ -176,33 +176,33 @@ impl<const N: usize> Tracked<N> {
         start_writeback(self.map.as_raw(), self.dirty.hull(), file)
     }
 
-    /// Tells whether there is anything to commit.
+    /// Returns whether there is anything to commit.
     #[must_use]
     #[inline]
     pub fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// Gives the ranges that are not committed yet.
+    /// Returns the ranges that are not committed yet.
     #[must_use]
     #[inline]
     pub const fn pending(&self) -> &DirtyRanges<N> {
         &self.dirty
     }
 
-    /// Gives the number of bytes in the pending ranges.
+    /// Returns the number of bytes in the pending ranges.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.dirty.bytes()
     }
 
-    /// Gives the number of pages, of the map's page size, that hold the pending ranges.
+    /// Returns the number of pages, of the map's page size, that hold the pending ranges.
     #[must_use]
     pub fn pending_pages(&self) -> usize {
         pages(self.map.as_raw(), &self.dirty)
     }
 
-    /// Gives the map, for the calls that only [`MmapRaw`] has, and for reading.
+    /// Returns the map, for the calls that only [`MmapRaw`] has, and for reading.
     #[must_use]
     #[inline]
     pub const fn as_map(&self) -> &MmapMut {

@@ -28,7 +28,7 @@ pub struct MmapRawDescriptor {
 }
 
 impl MmapRawDescriptor {
-    /// Tells whether safe code may store through a map of this file. A bare number may be a file of another module's, and
+    /// Returns whether safe code may store through a map of this file. A bare number may be a file of another module's, and
     /// so may what a type of the caller's gives as its descriptor.
     #[inline]
     pub(crate) const fn is_owned(&self) -> bool {
@@ -79,7 +79,7 @@ pub(crate) fn refused(call: Call, errno: Errno) -> io::Error {
 /// such a map only reads, unless the type is `File`, `OwnedFd`, `BorrowedFd` or a reference, `Arc`, `Box` or `Rc`
 /// of one. Others are passed as `&x.as_fd()`.
 pub trait MmapAsRawDesc {
-    /// Gives the descriptor.
+    /// Returns the descriptor.
     fn as_raw_desc(&self) -> MmapRawDescriptor;
 }
 
@@ -103,7 +103,7 @@ impl<T: AsRawFd> MmapAsRawDesc for &T {
     }
 }
 
-/// Tells whether the type is one of std's that own a file, or borrow one.
+/// Returns whether the type is one of std's that own a file, or borrow one.
 #[inline]
 fn is_file<T>() -> bool {
     let given = typeid::of::<T>();

@@ -339,7 +339,7 @@ impl MmapRaw {
         self.map.len()
     }
 
-    /// Tells whether the length is 0.
+    /// Returns whether the length is 0.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {

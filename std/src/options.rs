@@ -355,19 +355,19 @@ impl MapIfSafeError {
         })
     }
 
-    /// Tells whether this system cannot prove that a file is immutable. Never so on Linux.
+    /// Returns whether this system cannot prove that a file is immutable. Never so on Linux.
     #[must_use]
     pub const fn not_supported(&self) -> bool {
         false
     }
 
-    /// Tells whether the file may change, or is shorter than the map would be.
+    /// Returns whether the file may change, or is shorter than the map would be.
     #[must_use]
     pub const fn not_safe(&self) -> bool {
         matches!(self.0, Why::NotSafe(_))
     }
 
-    /// Tells whether the map itself failed.
+    /// Returns whether the map itself failed.
     #[must_use]
     pub const fn map_failed(&self) -> bool {
         matches!(self.0, Why::MapFailed(_))

@@ -48,7 +48,7 @@ impl<M> Cursor<M> {
         Self { map, position: 0 }
     }
 
-    /// Gives the position in bytes.
+    /// Returns the position in bytes.
     #[must_use]
     #[inline]
     pub const fn position(&self) -> u64 {
@@ -61,21 +61,21 @@ impl<M> Cursor<M> {
         self.position = position;
     }
 
-    /// Gives the map.
+    /// Returns the map.
     #[must_use]
     #[inline]
     pub const fn get_ref(&self) -> &M {
         &self.map
     }
 
-    /// Gives the map, to be changed: after a failed flush, say, for a retry.
+    /// Returns the map, to be changed: after a failed flush, say, for a retry.
     #[must_use]
     #[inline]
     pub const fn get_mut(&mut self) -> &mut M {
         &mut self.map
     }
 
-    /// Gives the map back. What was not flushed is not flushed by this.
+    /// Returns the map back. What was not flushed is not flushed by this.
     #[must_use]
     #[inline]
     pub fn into_inner(self) -> M {

@@ -197,13 +197,13 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         Ok(())
     }
 
-    /// Gives the map.
+    /// Returns the map.
     #[must_use]
     pub const fn get_ref(&self) -> &B {
         &self.backing
     }
 
-    /// Gives the map, to be changed: after an error of the medium, for a retry.
+    /// Returns the map, to be changed: after an error of the medium, for a retry.
     ///
     /// The map may be written to, or another one put in its place: the next commit, or with [`new`](Self::new) the next
     /// write or erase, stores all of it.
@@ -213,7 +213,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         &mut self.backing
     }
 
-    /// Gives the map back. What was not committed is not committed by this.
+    /// Returns the map back. What was not committed is not committed by this.
     #[must_use]
     pub fn into_inner(self) -> B {
         self.backing

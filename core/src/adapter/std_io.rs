@@ -21,7 +21,7 @@ impl<M: AsRef<[u8]>> BufRead for Cursor<M> {
 }
 
 impl<B: Backing> Write for Cursor<B> {
-    /// Gives 0 where there is room for no byte.
+    /// Returns 0 where there is room for no byte.
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         Ok(self.put(bytes)?)
     }

@@ -25,7 +25,7 @@ const ADDRESS_BITS: u32 = if cfg!(target_arch = "riscv64") {
     52
 };
 
-/// Tells whether a range ends within so many bits of addresses, and begins before the last of them.
+/// Returns whether a range ends within so many bits of addresses, and begins before the last of them.
 fn is_within(bits: u32, address: u64, len: u64) -> bool {
     let end = 1u64.wrapping_shl(bits);
     end.checked_sub(address)

@@ -97,14 +97,14 @@ impl Window {
         Ok(Self { map })
     }
 
-    /// Gives the length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     #[inline]
     pub const fn len(&self) -> usize {
         self.map.len()
     }
 
-    /// Tells whether the length is 0.
+    /// Returns whether the length is 0.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
@@ -174,7 +174,7 @@ impl Window {
         Ok(())
     }
 
-    /// Gives a typed register block at `offset`, for the crate safe-mmio.
+    /// Returns a typed register block at `offset`, for the crate safe-mmio.
     ///
     /// On aarch64 safe-mmio fixes its instructions as this crate does; elsewhere the compiler chooses them, and a
     /// field that is wider than the machine's word may take several.
@@ -198,7 +198,7 @@ impl Window {
         Ok(unsafe { safe_mmio::UniqueMmioPointer::new(block) })
     }
 
-    /// Gives a pointer to the first register, for an access of one's own. It is valid for as long as the window
+    /// Returns a pointer to the first register, for an access of one's own. It is valid for as long as the window
     /// lives. Never make a reference of it.
     #[must_use]
     #[inline]

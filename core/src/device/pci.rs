@@ -160,13 +160,13 @@ impl Function {
         found.map(Self::new)
     }
 
-    /// Gives the address.
+    /// Returns the address.
     #[must_use]
     pub const fn address(&self) -> Address {
         self.address
     }
 
-    /// Gives the numbers of vendor and device.
+    /// Returns the numbers of vendor and device.
     ///
     /// # Errors
     ///

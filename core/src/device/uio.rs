@@ -164,7 +164,7 @@ impl Uio {
         path
     }
 
-    /// Gives the number N of `/dev/uioN`.
+    /// Returns the number N of `/dev/uioN`.
     #[must_use]
     pub const fn number(&self) -> u32 {
         self.number

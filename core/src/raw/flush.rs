@@ -58,7 +58,7 @@ impl Health {
         *self.0.get_mut() |= CONTAINED;
     }
 
-    /// Tells whether msync(2) is all that a flush takes.
+    /// Returns whether msync(2) is all that a flush takes.
     #[inline]
     fn is_plain(&self) -> bool {
         self.0.load(ORDER) & !TICKET == 0

@@ -66,7 +66,7 @@ impl MmapRaw {
         grown
     }
 
-    /// Gives the file the bytes that the map now has.
+    /// Extends the file to the end of the map.
     fn extend(
         &self,
         file: BorrowedFd<'_>,

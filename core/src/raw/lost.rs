@@ -40,7 +40,7 @@ mod contained {
     use crate::sys::{self, AsFd, Errno, MapFlags, MremapFlags, Touch};
 
     impl MmapRaw {
-        /// Gives the map a place in the table of contained maps.
+        /// Registers the map in the table of contained maps.
         #[cold]
         pub(crate) fn contain(&mut self) -> Result<(), Error> {
             let (base, mapped) = self.all_pages();
@@ -136,7 +136,7 @@ mod contained {
             Error::Lost { offset }
         }
 
-        /// Tells whether the file has the page of a byte.
+        /// Returns whether the file has the page of a byte.
         fn is_reached(&self, byte: Span) -> Result<bool, Error> {
             let (page, _, size) = self.kernel_pages(byte);
             // SAFETY: a page of this map.
@@ -167,7 +167,7 @@ mod contained {
             Ok(to_u64(reached))
         }
 
-        /// Tells whether the map is [contained](crate::MmapOptions::contained).
+        /// Returns whether the map is [contained](crate::MmapOptions::contained).
         #[must_use]
         pub fn is_contained(&self) -> bool {
             self.is_in_table()

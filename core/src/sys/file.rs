@@ -52,7 +52,7 @@ pub(crate) fn ftruncate(file: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
     again(|| rustix::fs::ftruncate(file, len))
 }
 
-/// Tells whether the file system has not as many bytes for the file, root's and the file's own among them. Unknown is
+/// Returns whether the file system has not as many bytes for the file, root's and the file's own among them. Unknown is
 /// `false`, as where it has no limit.
 pub(crate) fn lacks_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
     let (Ok(stat), Ok(system)) = (rustix::fs::fstat(file), rustix::fs::fstatfs(file)) else {
@@ -147,7 +147,7 @@ pub(crate) fn seals(file: BorrowedFd<'_>) -> Option<SealFlags> {
     rustix::fs::fcntl_get_seals(file).ok()
 }
 
-/// Tells whether fs-verity protects the file: the file system says so in statx(2), Linux 5.5, and
+/// Returns whether fs-verity protects the file: the file system says so in statx(2), Linux 5.5, and
 /// answers `FS_IOC_MEASURE_VERITY`.
 ///
 /// The ioctl alone proves nothing: FUSE passes it to its daemon, which may answer what it likes. The

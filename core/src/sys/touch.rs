@@ -86,7 +86,7 @@ fn advise_nothing(advice: mm::Advice) -> Result<(), Errno> {
     unsafe { mm::madvise(ptr::null_mut(), 1, advice) }
 }
 
-/// Tells whether this is QEMU's user mode, by an answer that no kernel gives. It aborts on an mremap(2) of 0 bytes.
+/// Returns whether this is QEMU's user mode, by an answer that no kernel gives. It aborts on an mremap(2) of 0 bytes.
 pub(crate) fn is_emulated() -> bool {
     advise_nothing(mm::Advice::LinuxPopulateRead).is_ok()
 }

@@ -173,7 +173,7 @@ impl<const N: usize> SharedTracked<N> {
         start_writeback(self.raw(), hull, file)
     }
 
-    /// Gives the number of bytes that no commit has stored yet. More than there are, where a commit runs and
+    /// Returns the number of bytes that no commit has stored yet. More than there are, where a commit runs and
     /// some are written again.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl<const N: usize> SharedTracked<N> {
         })
     }
 
-    /// Tells whether bytes were written that no commit has stored yet.
+    /// Returns whether bytes were written that no commit has stored yet.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         // If nobody can say so, there may be.
@@ -194,13 +194,13 @@ impl<const N: usize> SharedTracked<N> {
             .unwrap_or(true)
     }
 
-    /// Gives the length of the map in bytes.
+    /// Returns the length of the map in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.raw().len()
     }
 
-    /// Tells whether the length is 0.
+    /// Returns whether the length is 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raw().is_empty()
