@@ -242,14 +242,14 @@ impl MmapRaw {
         // Not posix_fadvise(2), which drops pages that a device has refused: those are clean for the kernel.
         match sys::start_to_write(file.as_fd(), at, to_u64(span.len())) {
             // An architecture whose number of it is not known here.
-            Err(Errno::NOSYS) => {
-                self.ranged(Call::Msync, span, self.msync(span, MsyncFlags::ASYNC))
+            Err(Errno::NOSYS) => self.flush_async_range(offset, len),
+            // Of the descriptor.
+            Err(errno @ (Errno::BADF | Errno::SPIPE | Errno::INVAL | Errno::PERM)) => {
+                self.ranged(Call::SyncFileRange, span, Err(errno))
             }
             // The file system may have thrown the bytes away, and tell of it here only.
-            Err(errno @ (Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::ROFS)) => {
-                Err(self.remember(Call::SyncFileRange, errno, span))
-            }
-            started => self.ranged(Call::SyncFileRange, span, started),
+            Err(errno) => Err(self.remember(Call::SyncFileRange, errno, span)),
+            Ok(()) => Ok(()),
         }
     }
 
