@@ -164,6 +164,27 @@ fn what_was_flushed_wrongly_is_lost() {
     }
 }
 
+/// The judge of the walk below: a device that lies would make it blame what is right.
+#[test]
+fn a_disk_that_fails_says_so_of_a_long_request_too() {
+    const NAME: &str = "model::a_disk_that_fails_says_so_of_a_long_request_too";
+    for on in [On::Device, On::Ext4] {
+        let disk = match FailingDisk::new(on) {
+            Ok(disk) => disk,
+            Err(reason) => return skip(NAME, &reason),
+        };
+        let page = rawmap::page_size().unwrap().get();
+        let mut map = map(&disk);
+        // The first pages have a place from before, those behind them get none.
+        map[..4 * page].fill(1);
+        map.flush().unwrap();
+        disk.fail();
+        map[..16 * page].fill(2);
+        assert!(map.flush().is_err(), "on {on:?}");
+        disk.recover();
+    }
+}
+
 /// What may come between, on a device that fails and works again.
 #[derive(Clone, Debug)]
 enum Turn {

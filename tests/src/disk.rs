@@ -10,6 +10,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -118,6 +119,8 @@ pub enum On {
 /// The disk that fails, and a file on it whose blocks do.
 #[derive(Debug)]
 pub struct FailingDisk {
+    /// First: it is given back while the device is still ours.
+    _requests: Requests,
     /// Mapped by the tests: [`FILE_LEN`](Self::FILE_LEN) bytes.
     pub file: File,
     /// Of the file's bytes, where each page of 4096 is on the medium.
@@ -142,7 +145,13 @@ impl FailingDisk {
             On::Device => Self::device(&folder.join("image")),
             On::Ext4 => Self::ext4(folder),
         })?;
+        let known = file.metadata().map_err(io_text)?;
+        let requests = Requests::of_a_page(match on {
+            On::Device => known.rdev(),
+            On::Ext4 => known.dev(),
+        })?;
         Ok(Self {
+            _requests: requests,
             file,
             places,
             folder,
@@ -266,6 +275,39 @@ impl FailingDisk {
                 .expect("inside the image");
         }
         bytes[offset % page..][..len].to_vec()
+    }
+}
+
+/// The longest request that a block device gets. Since its buffered requests are asynchronous (Linux 6.15, and older ones
+/// that took it over), a loop device takes a write that ended early for a whole one, and says that it stored what it did
+/// not: `lo_complete_rq` looks at the length of reads only. A request of one page is written or not.
+#[derive(Debug)]
+struct Requests {
+    limit: PathBuf,
+    before: String,
+}
+
+impl Requests {
+    fn of_a_page(device: u64) -> Result<Self, String> {
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let limit = format!("/sys/dev/block/{major}:{minor}/queue/max_sectors_kb");
+        let told = |error| format!("{limit}: {error}");
+        let before = fs::read_to_string(&limit).map_err(told)?;
+        // The kernel takes none that is smaller than its page. An emulator may tell another.
+        let set = |kib: &str| fs::write(&limit, kib);
+        set("4")
+            .or_else(|_| set("16"))
+            .or_else(|_| set("64"))
+            .map_err(told)?;
+        let limit = PathBuf::from(limit);
+        Ok(Self { limit, before })
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        // The next to use the device is somebody else.
+        let _ = fs::write(&self.limit, self.before.trim());
     }
 }
 
@@ -397,13 +439,13 @@ fn text(path: &Path) -> Result<&str, String> {
     path.to_str().ok_or_else(|| "an odd path".to_owned())
 }
 
-/// Runs a tool of the machine's and gives its output.
 /// Takes a mount out of the tree; it is there until what is open on it is closed.
 fn detach(path: &str) -> Result<(), String> {
     let detached = rustix::mount::unmount(path, UnmountFlags::DETACH);
     detached.map_err(|errno| format!("umount2 of {path}: {errno}"))
 }
 
+/// Runs a tool of the machine's and returns its output.
 fn run(tool: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(tool)
         .args(arguments)
