@@ -2,8 +2,9 @@
 
 use std::os::fd::AsRawFd as _;
 
-use rawmap::{MmapOptions, SharedTracked, Tracked};
-use rawmap_tests::disk::FailingDisk;
+use rawmap::{MmapOptions, MmapRaw, SharedTracked, Tracked};
+use rawmap_tests::disk::{FailingDisk, NoBitmaps};
+use rawmap_tests::skip;
 
 use crate::failing::{failed, map, on_failing_disks, raw, retried};
 
@@ -209,4 +210,26 @@ fn a_retry_stores_what_no_table_knows() {
         assert_eq!(disk.medium(900_000, 8), b"precious", "{on:?}");
         assert!(tracked.failed().is_none());
     });
+}
+
+/// ext4 gives the bytes up, and no later msync(2) would tell.
+#[test]
+fn bytes_that_get_no_place_when_write_back_starts_are_not_forgotten() {
+    const NAME: &str = "retry::bytes_that_get_no_place_when_write_back_starts_are_not_forgotten";
+    let disk = match NoBitmaps::new() {
+        Ok(disk) => disk,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    disk.file.set_len(4 << 20).unwrap();
+    let map = MmapRaw::map_raw(&disk.file).unwrap();
+    for at in (0..map.len()).step_by(4096) {
+        crate::store(&map, at, b"x");
+    }
+    // ENOSPC; or EUCLEAN, where a loop device reads zeros behind the end of its file (seen on Linux 6.1).
+    map.start_writeback(&disk.file, 0, map.len()).unwrap_err();
+    assert!(map.failed().is_some());
+    for _ in 0..2 {
+        assert!(map.flush().is_err());
+        assert!(map.flush_range(0, 1).is_err());
+    }
 }
