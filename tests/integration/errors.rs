@@ -220,8 +220,8 @@ fn a_full_disk_has_its_kind() {
     };
     let holes = disk.create("holes");
     holes.set_len(1 << 20).unwrap();
-    let mut filler = disk.create("filler");
-    rawmap_tests::disk::fill_with(&mut filler);
+    let filler = disk.create("filler");
+    rawmap_tests::disk::fill_with(&filler);
     filler.sync_all().unwrap();
     let map = rawmap::MmapRaw::map_raw(&holes).unwrap();
     map.prefault_read(0, 1 << 20).unwrap();

@@ -7,10 +7,18 @@
 //! Mounts and loop devices are given up as soon as they are open: the kernel takes them away with the last
 //! descriptor, also where a test is killed.
 
+mod bitmaps;
+mod extents;
+mod mapper;
+
+pub use bitmaps::NoBitmaps;
+pub(crate) use mapper::MAPPER;
+pub use mapper::MapperDisk;
+
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +31,7 @@ pub struct SmallDisk {
     /// Of its root, by the descriptor.
     path: PathBuf,
     _root: File,
+    filler: File,
 }
 
 impl SmallDisk {
@@ -48,12 +57,14 @@ impl SmallDisk {
         rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), size.as_c_str())
             .map_err(|errno| format!("mount of a tmpfs: {errno}"))?;
         let root = File::open(path);
+        let filler = opens_new(&folder.path().join("filler"));
         let done = first(folder.path());
         detach(path)?;
         let root = root.map_err(io_text)?;
         let disk = Self {
             path: PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())),
             _root: root,
+            filler: filler?,
         };
         Ok((disk, done?))
     }
@@ -69,22 +80,16 @@ impl SmallDisk {
     ///
     /// Where it cannot be filled.
     pub fn fill(&self) {
-        fill_with(&mut File::create(self.path().join("filler")).expect("room for a name"));
+        fill_with(&self.filler);
     }
 
     /// Makes room again.
     ///
     /// # Panics
     ///
-    /// Where it was not filled.
+    /// Where the file that filled it cannot be cut.
     pub fn make_room(&self) {
-        let path = self.path().join("filler");
-        // Cut before it is removed: a child that another test is just starting may have it open.
-        let filler = File::options().write(true).open(&path);
-        filler
-            .and_then(|file| file.set_len(0))
-            .expect("it was filled");
-        fs::remove_file(path).expect("it is there");
+        self.filler.set_len(0).expect("it is open for writing");
     }
 }
 
@@ -93,11 +98,11 @@ impl SmallDisk {
 /// # Panics
 ///
 /// Where it cannot be filled, or is not small.
-pub fn fill_with(filler: &mut File) {
-    const SMALL: usize = 256 << 20;
+pub fn fill_with(filler: &File) {
+    const SMALL: u64 = 256 << 20;
     let block = [1; 4096];
-    for _ in 0..SMALL / block.len() {
-        match filler.write_all(&block) {
+    for at in (0..SMALL).step_by(block.len()) {
+        match filler.write_all_at(&block, at) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::StorageFull => return,
             Err(error) => panic!("filling the disk: {error}"),
@@ -123,8 +128,8 @@ pub struct FailingDisk {
     _requests: Requests,
     /// Mapped by the tests: [`FILE_LEN`](Self::FILE_LEN) bytes.
     pub file: File,
-    /// Of the file's bytes, where each page of 4096 is on the medium.
-    places: Vec<u64>,
+    /// What is below the device.
+    image: File,
     /// The folder that the file is in; of the device itself, none.
     folder: Option<File>,
     small: SmallDisk,
@@ -141,7 +146,7 @@ impl FailingDisk {
     ///
     /// Why not: this process may not mount.
     pub fn new(on: On) -> Result<Self, String> {
-        let (small, (file, places, folder)) = SmallDisk::with(40 << 20, |folder| match on {
+        let (small, (file, image, folder)) = SmallDisk::with(40 << 20, |folder| match on {
             On::Device => Self::device(&folder.join("image")),
             On::Ext4 => Self::ext4(folder),
         })?;
@@ -150,31 +155,31 @@ impl FailingDisk {
             On::Device => known.rdev(),
             On::Ext4 => known.dev(),
         })?;
-        Ok(Self {
+        let disk = Self {
             _requests: requests,
             file,
-            places,
+            image,
             folder,
             small,
-        })
+        };
+        disk.make_holes()?;
+        Ok(disk)
     }
 
-    fn device(image: &Path) -> Result<(File, Vec<u64>, Option<File>), String> {
-        let created = File::create(image).map_err(io_text)?;
+    fn device(image: &Path) -> Result<(File, File, Option<File>), String> {
+        let created = opens_new(image)?;
         created.set_len(Self::FILE_LEN as u64).map_err(io_text)?;
         let device = run("losetup", &["--find", "--show", text(image)?])?;
         let file = opens(device.trim());
         // When it is closed.
         run("losetup", &["--detach", device.trim()])?;
-        let pages = Self::FILE_LEN as u64 / Self::PAGE;
-        let places = (0..pages).map(|page| page * Self::PAGE).collect();
-        Ok((file.map_err(io_text)?, places, None))
+        Ok((file.map_err(io_text)?, created, None))
     }
 
-    fn ext4(folder: &Path) -> Result<(File, Vec<u64>, Option<File>), String> {
+    fn ext4(folder: &Path) -> Result<(File, File, Option<File>), String> {
         let (image, mount) = (folder.join("image"), folder.join("mount"));
+        let created = opens_new(&image)?;
         let image = text(&image)?;
-        let created = File::create(image).map_err(io_text)?;
         created.set_len(24 << 20).map_err(io_text)?;
         let now = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
         // And the file's blocks come in clusters that are whole pages of the tmpfs, wherever it runs.
@@ -188,37 +193,36 @@ impl FailingDisk {
             .map_err(|errno| format!("fallocate of an image: {errno}"))?;
         fs::create_dir(&mount).map_err(io_text)?;
         run("mount", &["-t", "ext4", "-o", "loop", image, text(&mount)?])?;
-        let made = Self::file_on(&mount.join("file"));
+        let file = Self::file_on(&mount.join("file"));
         let folder = File::open(&mount);
         // When the file is closed; the loop device goes with it.
         detach(text(&mount)?)?;
-        let (file, places) = made?;
-        make_holes(image.as_ref(), &places)?;
-        Ok((file, places, Some(folder.map_err(io_text)?)))
+        Ok((
+            file.map_err(io_text)?,
+            created,
+            Some(folder.map_err(io_text)?),
+        ))
     }
 
-    /// A file of zeros, and where its pages are.
-    fn file_on(path: &Path) -> Result<(File, Vec<u64>), String> {
+    /// A file of zeros.
+    fn file_on(path: &Path) -> io::Result<File> {
         let mut options = File::options();
         options.read(true).write(true).create_new(true);
-        let mut file = options.open(path).map_err(io_text)?;
-        file.write_all(&vec![0; Self::FILE_LEN]).map_err(io_text)?;
-        file.sync_all().map_err(io_text)?;
-        let mut places = Vec::new();
-        // Lines such as "   0:        0..     255:       2048..      2303:    256:".
-        for line in run("filefrag", &["-e", "-b4096", text(path)?])?.lines() {
-            let words: Vec<u64> = line
-                .split(|c: char| !c.is_ascii_digit())
-                .filter_map(|word| word.parse().ok())
-                .collect();
-            if let ([_, _, _, first, last, ..], true) = (&words[..], line.contains("..")) {
-                places.extend((*first..=*last).map(|block| block * Self::PAGE));
-            }
+        let mut file = options.open(path)?;
+        file.write_all(&vec![0; Self::FILE_LEN])?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    /// Of the file's bytes, where each page of 4096 is on the medium, if it has more than zeros there.
+    fn places(&self) -> Vec<Option<u64>> {
+        let pages = Self::FILE_LEN / Self::PAGE as usize;
+        match self.folder {
+            Some(_) => extents::places(&self.file, pages).expect("a file on ext4"),
+            None => (0..pages as u64)
+                .map(|page| Some(page * Self::PAGE))
+                .collect(),
         }
-        if places.len() != Self::FILE_LEN / Self::PAGE as usize {
-            return Err(format!("filefrag told of {} pages", places.len()));
-        }
-        Ok((file, places))
     }
 
     /// The blocks of the file become holes, so that they can fail again; all others of the file system stay. What the
@@ -228,7 +232,15 @@ impl FailingDisk {
     ///
     /// Where the tmpfs below makes none.
     pub fn make_holes(&self) -> Result<(), String> {
-        make_holes(&self.small.path().join("image"), &self.places)
+        let places: Vec<u64> = self.places().into_iter().flatten().collect();
+        // Those that lie together go at once: a hole of less than a page of the tmpfs frees nothing.
+        for together in places.chunk_by(|one, next| one + Self::PAGE == *next) {
+            let len = together.len() as u64 * Self::PAGE;
+            let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(&self.image, holes, together[0], len)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Makes another file beside the one that fails, on the ext4.
@@ -262,64 +274,17 @@ impl FailingDisk {
     /// Where the range ends past the file.
     pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
         let page = Self::PAGE as usize;
-        let mut image = File::open(self.small.path().join("image")).expect("the image is there");
-        let mut bytes = Vec::with_capacity(len + 2 * page);
-        for place in &self.places[offset / page..(offset + len).div_ceil(page)] {
-            image
-                .seek(SeekFrom::Start(*place))
-                .expect("inside the image");
-            let start = bytes.len();
-            bytes.resize(start + page, 0);
-            image
-                .read_exact(&mut bytes[start..])
-                .expect("inside the image");
+        let pages = offset / page..(offset + len).div_ceil(page);
+        let mut bytes = vec![0; pages.len() * page];
+        let places = &self.places()[pages];
+        for (page, place) in bytes.chunks_mut(page).zip(places) {
+            if let Some(place) = place {
+                self.image
+                    .read_exact_at(page, *place)
+                    .expect("inside the image");
+            }
         }
         bytes[offset % page..][..len].to_vec()
-    }
-}
-
-/// A file of holes on an ext4 that finds no place for them when they are written: most of its bitmaps are where its device
-/// ends early. The file system throws the bytes away, and tells it once, to the call that starts the write-back.
-#[derive(Debug)]
-pub struct NoBitmaps {
-    /// Empty.
-    pub file: File,
-    _small: SmallDisk,
-}
-
-impl NoBitmaps {
-    /// Makes one.
-    ///
-    /// # Errors
-    ///
-    /// Why not: this process may not mount.
-    pub fn new() -> Result<Self, String> {
-        let (small, file) = SmallDisk::with(40 << 20, |folder| {
-            let (image, mount) = (folder.join("image"), folder.join("mount"));
-            let created = File::create(&image).map_err(io_text)?;
-            created.set_len(32 << 20).map_err(io_text)?;
-            // A bitmap each MiB, in its own place.
-            let apart = "^flex_bg,^has_journal,^uninit_bg,^metadata_csum";
-            let image = text(&image)?;
-            let make = ["-q", "-F", "-b", "1024", "-g", "1024", "-O", apart, image];
-            run("mkfs.ext4", &make)?;
-            fs::create_dir(&mount).map_err(io_text)?;
-            let options = "loop,no_prefetch_block_bitmaps";
-            run(
-                "mount",
-                &["-t", "ext4", "-o", options, image, text(&mount)?],
-            )?;
-            let mut open = File::options();
-            open.read(true).write(true).create_new(true);
-            let file = open.open(mount.join("file"));
-            detach(text(&mount)?)?;
-            created.set_len(1 << 20).map_err(io_text)?;
-            file.map_err(io_text)
-        })?;
-        Ok(Self {
-            file,
-            _small: small,
-        })
     }
 }
 
@@ -356,124 +321,16 @@ impl Drop for Requests {
     }
 }
 
-/// What the device mapper is told through.
-pub(crate) const MAPPER: &str = "/dev/mapper/control";
-
 /// Opens a file of the kernel's to read and write. A device may have a name and no driver behind it.
 pub(crate) fn opens(path: &str) -> io::Result<File> {
     File::options().read(true).write(true).open(path)
 }
 
-/// Punches holes where the pages are. Those that lie together go at once: a hole of less than a page of the tmpfs frees
-/// nothing.
-fn make_holes(image: &Path, places: &[u64]) -> Result<(), String> {
-    const PAGE: u64 = FailingDisk::PAGE;
-    let image = File::options().write(true).open(image).map_err(io_text)?;
-    for together in places.chunk_by(|one, next| one + PAGE == *next) {
-        let len = together.len() as u64 * PAGE;
-        let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(&image, holes, together[0], len)
-            .map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-/// A block device of the device mapper over a loop device. All requests fail while it is told to.
-#[derive(Debug)]
-pub struct MapperDisk {
-    name: String,
-    image: tempfile::NamedTempFile,
-    device: String,
-}
-
-impl MapperDisk {
-    /// Length in bytes.
-    pub const LEN: u64 = 4 << 20;
-
-    /// Makes one. `name` is its name in `/dev/mapper`.
-    ///
-    /// # Errors
-    ///
-    /// Why not: there is no device mapper, or this process may not use it.
-    pub fn new(name: &str) -> Result<Self, String> {
-        opens(MAPPER).map_err(|error| format!("no device mapper: {MAPPER}: {error}"))?;
-        let image = tempfile::NamedTempFile::new().map_err(io_text)?;
-        image.as_file().set_len(Self::LEN).map_err(io_text)?;
-        let device = run("losetup", &["--find", "--show", text(image.path())?])?;
-        let disk = Self {
-            name: name.to_owned(),
-            device: device.trim().to_owned(),
-            image,
-        };
-        run(
-            "dmsetup",
-            &["create", name, "--table", &disk.table("linear")],
-        )?;
-        Ok(disk)
-    }
-
-    fn table(&self, target: &str) -> String {
-        let end = match target {
-            "linear" => format!(" {} 0", self.device),
-            _ => String::new(),
-        };
-        format!("0 {} {target}{end}", Self::LEN / 512)
-    }
-
-    /// Opens the device.
-    ///
-    /// # Errors
-    ///
-    /// As open(2).
-    pub fn open(&self) -> io::Result<File> {
-        let path = Path::new("/dev/mapper").join(&self.name);
-        File::options().read(true).write(true).open(path)
-    }
-
-    /// From now on every request fails, or none.
-    ///
-    /// # Panics
-    ///
-    /// Where the device mapper refuses.
-    pub fn fail(&self, fails: bool) {
-        let table = self.table(if fails { "error" } else { "linear" });
-        let steps: [&[&str]; 3] = [
-            &["suspend", "--noflush", "--nolockfs", &self.name],
-            &["load", &self.name, "--table", &table],
-            &["resume", &self.name],
-        ];
-        for step in steps {
-            run("dmsetup", step).expect("dmsetup");
-        }
-    }
-
-    /// What is below: the bytes of the image.
-    ///
-    /// # Panics
-    ///
-    /// Where it cannot be read.
-    pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
-        // The loop device writes to the image's pages.
-        let bytes = fs::read(self.image.path()).expect("the image is there");
-        bytes[offset..offset + len].to_vec()
-    }
-}
-
-impl Drop for MapperDisk {
-    fn drop(&mut self) {
-        for (tool, arguments) in [
-            ("dmsetup", ["remove", "--retry", &self.name]),
-            ("losetup", ["--detach", &self.device, ""]),
-        ] {
-            let arguments: Vec<_> = arguments
-                .into_iter()
-                .filter(|word| !word.is_empty())
-                .collect();
-            if let Err(error) = run(tool, &arguments) {
-                eprintln!("{error}");
-            }
-        }
-    }
+/// Makes a file, to read and write.
+fn opens_new(path: &Path) -> Result<File, String> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    options.open(path).map_err(io_text)
 }
 
 fn io_text(error: io::Error) -> String {
