@@ -29,7 +29,8 @@ pub enum Advice {
     /// `MADV_WILLNEED`: the range is needed soon, so start to read it now.
     #[doc(alias = "MADV_WILLNEED")]
     WillNeed = 3,
-    /// `MADV_DONTFORK`: a child made by fork(2) does not get the range. A contained map refuses it (`EINVAL`).
+    /// `MADV_DONTFORK`: a child made by fork(2) does not get the range, and must neither use nor drop the map: its
+    /// addresses may be another's there. A contained map refuses it (`EINVAL`).
     #[doc(alias = "MADV_DONTFORK")]
     DontFork = 10,
     /// `MADV_DOFORK`: undoes `DontFork`.

@@ -20,8 +20,7 @@ critical_section::set_impl!(OneThread);
 
 static TURN: Turn = Turn::new();
 
-/// In the signals that waited before: that the thread was inside already. The bit of SIGKILL, which
-/// never waits.
+/// In the signals that waited before: that the thread was inside already. The bit of SIGKILL, which never waits.
 const NESTED: RawRestoreState = 1 << 8;
 
 /// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS: while they wait, the kernel kills the process

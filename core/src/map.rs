@@ -2,11 +2,10 @@
 //!
 //! # Safety
 //!
-//! A slice needs memory that is mapped, initialised and changed by nothing else while it lives. The
-//! first two are the invariant of `MmapRaw`: mapped pages hold the file's bytes or zeros. The third
-//! is the duty of whoever called the `unsafe` constructor; anonymous private memory and immutable
-//! files have no other writer. Every call below that could move, change or unmap the bytes takes
-//! `&mut self` or `self`, so no slice is left.
+//! A slice needs memory that is mapped, initialised and changed by nothing else while it lives. The first two are the
+//! invariant of `MmapRaw`: mapped pages hold the file's bytes or zeros. The third is the duty of whoever called the
+//! `unsafe` constructor; anonymous private memory and immutable files have no other writer. Every call below that could
+//! move, change or unmap the bytes takes `&mut self` or `self`, so no slice is left.
 
 #![allow(
     unsafe_code,
@@ -121,8 +120,7 @@ macro_rules! common {
                 remap(&mut Self, new_len: usize, options: RemapOptions)
             }
 
-            /// Acknowledges a loss, and makes all of a contained map the file's again. See
-            /// [`MmapRaw::recover`].
+            /// Acknowledges a loss, and makes all of a contained map the file's again. See [`MmapRaw::recover`].
             ///
             /// # Safety
             ///

@@ -13,8 +13,7 @@ use crate::sys::{self, AsFd, BorrowedFd, Errno, MemfdFlags, OwnedFd, SealFlags};
 ///
 /// # Examples
 ///
-/// Memory to share with a process that is not trusted. It may write what it likes, and it cannot take pages
-/// away:
+/// Memory to share with a process that is not trusted. It may write what it likes, and it cannot take pages away:
 ///
 /// ```
 /// # #[cfg(feature = "std")] {
@@ -60,9 +59,8 @@ impl MemfdOptions {
 
     /// `memfd_create` -- makes a file in memory, of length 0, that is closed on exec(2) and takes seals.
     ///
-    /// The name is for people, in `/proc/self/fd`; it needs not be the only one. The file cannot be executed, where
-    /// the kernel knows how to say that (`MFD_NOEXEC_SEAL`, Linux 6.3). Set its length by ftruncate(2), then map
-    /// it.
+    /// The name is for people, in `/proc/self/fd`; it needs not be the only one. The file cannot be executed, where the
+    /// kernel knows how to say that (`MFD_NOEXEC_SEAL`, Linux 6.3). Set its length by ftruncate(2), then map it.
     ///
     /// # Errors
     ///

@@ -143,8 +143,7 @@ impl MmapOptions {
         self
     }
 
-    /// Sets the length of the map in bytes; default: from the offset to the end of the file, and 0
-    /// for anonymous maps.
+    /// Sets the length of the map in bytes; default: from the offset to the end of the file, and 0 for anonymous maps.
     ///
     /// It is not checked against the file: a map may reach past its end, which programs use that map ahead
     /// and then grow the file. An access past the page of the file's last byte raises SIGBUS.
@@ -196,8 +195,7 @@ impl MmapOptions {
         self
     }
 
-    /// `MAP_NORESERVE`: reserve no swap. A later store may then find no memory, and the kernel
-    /// kills a process.
+    /// `MAP_NORESERVE`: reserve no swap. A later store may then find no memory, and the kernel kills a process.
     #[doc(alias = "MAP_NORESERVE")]
     #[inline]
     pub const fn no_reserve_swap(&mut self) -> &mut Self {
@@ -208,13 +206,12 @@ impl MmapOptions {
     /// For small updates in scattered places: a flush then writes pages, and not a megabyte around each
     /// changed byte. For shared writable maps of files; others refuse it.
     ///
-    /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed
-    /// when one byte is stored to. With this option the cached pages of the file are dropped before it is
-    /// mapped, and the map gets `MADV_RANDOM` before its first touch, so that they come back one by one. The
-    /// price: no read-ahead, so the first touch of each page waits for the medium. What is dirty
-    /// there is stored first; where that fails, or has failed before and was not told, so does this, and no page is
-    /// dropped. Pages that another map or lock holds stay as they are. It is of no use together with
-    /// [`populate`](Self::populate).
+    /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed when one
+    /// byte is stored to. With this option the cached pages of the file are dropped before it is mapped, and the map
+    /// gets `MADV_RANDOM` before its first touch, so that they come back one by one. The price: no read-ahead, so the
+    /// first touch of each page waits for the medium. What is dirty there is stored first; where that fails, or has
+    /// failed before and was not told, so does this, and no page is dropped. Pages that another map or lock holds stay
+    /// as they are. It is of no use together with [`populate`](Self::populate).
     #[doc(alias = "MADV_RANDOM")]
     #[inline]
     pub const fn scattered(&mut self) -> &mut Self {
@@ -360,8 +357,7 @@ impl MmapOptions {
         self.map_memory(MapFlags::PRIVATE.union(huge_flags(bits)), huge)
     }
 
-    /// Maps memory that belongs to no file, all zero, shared with the children that fork(2) makes
-    /// from now on.
+    /// Maps memory that belongs to no file, all zero, shared with the children that fork(2) makes from now on.
     ///
     /// Without slices, because parent and child are not bound by each other's borrows. To share with
     /// other processes too, map a memfd.

@@ -43,8 +43,7 @@ macro_rules! rounding {
             value & !(self.mask as $word)
         }
 
-        /// Rounds `value` bytes up to a multiple of the page size, or gives `None` where the
-        /// result does not fit.
+        /// Rounds `value` bytes up to a multiple of the page size, or gives `None` where the result does not fit.
         #[must_use]
         #[inline]
         $vis const fn $ceil(self, value: $word) -> Option<$word> {

@@ -40,6 +40,8 @@ impl Access {
     pub(crate) const PRIVATE: Self = Self(8);
     /// Views may only read: a slice of the bytes may live, or the caller did not prove that the file is its own.
     pub(crate) const LENT: Self = Self(16);
+    /// Of a file that the caller has only the number of: no safe call stores to it.
+    pub(crate) const NUMBER: Self = Self(32);
     const PROT: u8 = 7;
 
     #[inline]

@@ -367,8 +367,9 @@ impl MmapRaw {
 
     #[doc(hidden)] // For the std crate, where memmap2's names take a bare number for a file.
     #[must_use]
-    pub const fn with_views_that_read(self) -> Self {
-        self.lend(true)
+    pub const fn with_views_that_read(mut self) -> Self {
+        self.access = self.access.with(Access::LENT).with(Access::NUMBER);
+        self
     }
 
     /// Distance in bytes from the start of the first page to the first byte.

@@ -40,8 +40,7 @@ use crate::span::Span;
 /// widths at the same time get what the hardware gives: each access whole, in some order. Rust's own rules for atomics
 /// leave that open.
 ///
-/// A view of a map that is lent as slices, by `as_raw` of `Mmap` or `MmapMut`, only reads:
-/// [`Error::Protected`].
+/// A view of a map that is lent as slices, by `as_raw` of `Mmap` or `MmapMut`, only reads: [`Error::Protected`].
 ///
 /// # Examples
 ///

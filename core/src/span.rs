@@ -47,9 +47,8 @@ impl Span {
         }
     }
 
-    /// The check for a span that holds a byte; `None` where it would hold none or is out of range.
-    /// For hot paths: a sum that wraps is not past its parts, and neither is that of an empty span, so
-    /// that one compare sets both aside.
+    /// The check for a span that holds a byte; `None` where it would hold none or is out of range. For hot paths: a sum
+    /// that wraps is not past its parts, and neither is that of an empty span, so that one compare sets both aside.
     #[inline]
     pub(crate) const fn not_empty(offset: usize, len: usize, limit: usize) -> Option<Self> {
         let end = offset.wrapping_add(len);

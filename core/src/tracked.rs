@@ -24,8 +24,7 @@ use crate::sys::{AsFd, Errno};
 pub struct Commit {
     /// Ranges of bytes that were pending.
     pub ranges: usize,
-    /// Pages that hold them, of the map's page size. The kernel wrote these, and any other dirty page
-    /// between them.
+    /// Pages that hold them, of the map's page size. The kernel wrote these, and any other dirty page between them.
     pub pages: usize,
     /// Calls that wait for the medium. Each costs one flush of the device, or one for each VMA where the map
     /// is split; see [`MmapRaw::advise_range`].
@@ -99,8 +98,7 @@ impl<const N: usize> Tracked<N> {
         Ok(bytes.unwrap_or(&mut []))
     }
 
-    /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that
-    /// holds them.
+    /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that holds them.
     ///
     /// When this returns `Ok`, they survive a power cut; those of a private map are stored nowhere. If nothing is
     /// pending, it is `Ok` without a system call. Other dirty pages between the ranges are written too; with much of that see
@@ -146,7 +144,7 @@ impl<const N: usize> Tracked<N> {
     /// having stored them. It does not tell which they were. So this is [`MmapRaw::retry_flush`]: bytes that were
     /// found in the map, or were written by other means, are stored with the pending ones.
     ///
-    /// Do not wait long: a page that the kernel takes for clean can be dropped when memory is short. If
+    /// Do not wait long, and do not retry where nothing failed: a page that the kernel takes for clean can be dropped. If
     /// such a page of the pending ranges is missing, this says so. It cannot know of pages between ranges that were joined
     /// for want of a place in the table, of pages that were read again meanwhile, and of any if the process may
     /// no longer write the file (it has given up root, say): the kernel does not tell it then.
@@ -288,8 +286,7 @@ of_map!(Tracked);
 #[cfg(feature = "critical-section")]
 of_map!(SharedTracked);
 
-/// Flushes the ranges in groups; none is not a flush. The one place where it is decided how many calls that
-/// takes.
+/// Flushes the ranges in groups; none is not a flush. The one place where it is decided how many calls that takes.
 fn commit<const N: usize>(
     map: &MmapRaw,
     ranges: &DirtyRanges<N>,
@@ -322,10 +319,6 @@ fn commit<const N: usize>(
 fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commit, Error> {
     let pending = ranges.hull();
     map.retry(pending.unwrap_or(Span::whole(0)), || {
-        if map.failed().is_none() {
-            // No page was taken for stored in vain, and one that is not in memory was never touched.
-            return Ok(());
-        }
         // Before any is touched: that may read others in again.
         for range in ranges.iter() {
             // What lies between the ends of ranges that were joined may never have been touched.
@@ -349,7 +342,7 @@ fn retry<const N: usize>(map: &MmapRaw, ranges: &DirtyRanges<N>) -> Result<Commi
 fn start_writeback<F: AsFd>(map: &MmapRaw, hull: Option<Span>, file: F) -> Result<(), Error> {
     match hull {
         Some(hull) => map.start_writeback(file, hull.offset(), hull.len()),
-        None => Ok(()),
+        None => map.check_sound(Span::whole(0)),
     }
 }
 

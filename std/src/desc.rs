@@ -23,18 +23,9 @@ use rawmap_core::{Call, Errno, Error};
 /// Hands a descriptor to a constructor. Made by [`MmapAsRawDesc`].
 pub struct MmapRawDescriptor {
     file: RawFd,
-    // Whether the caller had the file, and not only a number: the type says so.
-    is_owned: bool,
 }
 
 impl MmapRawDescriptor {
-    /// Returns whether safe code may store through a map of this file. A bare number may be a file of another module's, and
-    /// so may what a type of the caller's gives as its descriptor.
-    #[inline]
-    pub(crate) const fn is_owned(&self) -> bool {
-        self.is_owned
-    }
-
     /// # Errors
     ///
     /// - `EBADF`: the number is negative. The kernel gives other meanings to some of those, and -1
@@ -72,8 +63,7 @@ pub(crate) fn refused(call: Call, errno: Errno) -> io::Error {
     error.into()
 }
 
-/// Names what a map can be made of: a reference to anything with a descriptor, such as `&File`, or a
-/// bare `RawFd`.
+/// Names what a map can be made of: a reference to anything with a descriptor, such as `&File`, or a bare `RawFd`.
 ///
 /// memmap2 takes any type that gives a number. That proves nothing about the file, so a [`Shared`](crate::Shared) view of
 /// such a map only reads, unless the type is `File`, `OwnedFd`, `BorrowedFd` or a reference, `Arc`, `Box` or `Rc`
@@ -86,10 +76,7 @@ pub trait MmapAsRawDesc {
 impl MmapAsRawDesc for RawFd {
     #[inline]
     fn as_raw_desc(&self) -> MmapRawDescriptor {
-        MmapRawDescriptor {
-            file: *self,
-            is_owned: false,
-        }
+        MmapRawDescriptor { file: *self }
     }
 }
 
@@ -98,14 +85,15 @@ impl<T: AsRawFd> MmapAsRawDesc for &T {
     fn as_raw_desc(&self) -> MmapRawDescriptor {
         MmapRawDescriptor {
             file: self.as_raw_fd(),
-            is_owned: is_file::<T>(),
         }
     }
 }
 
-/// Returns whether the type is one of std's that own a file, or borrow one.
+/// Returns whether what a constructor is given refers to one of std's types that own a file, or borrow one: then safe code
+/// may store through a map of it. A bare number may be a file of another module's, and so may what a type of the caller's
+/// gives as its descriptor, which may be left from a file that was closed.
 #[inline]
-fn is_file<T>() -> bool {
+pub(crate) fn is_owned<T>() -> bool {
     let given = typeid::of::<T>();
     let is = |types: [TypeId; 5]| types.contains(&given);
     is(types::<File>()) || is(types::<OwnedFd>()) || is(types::<BorrowedFd<'static>>())
@@ -114,10 +102,10 @@ fn is_file<T>() -> bool {
 #[inline]
 fn types<T: 'static>() -> [TypeId; 5] {
     [
-        TypeId::of::<T>(),
         TypeId::of::<&'static T>(),
-        TypeId::of::<Arc<T>>(),
-        TypeId::of::<Box<T>>(),
-        TypeId::of::<Rc<T>>(),
+        TypeId::of::<&'static &'static T>(),
+        TypeId::of::<&'static Arc<T>>(),
+        TypeId::of::<&'static Box<T>>(),
+        TypeId::of::<&'static Rc<T>>(),
     ]
 }

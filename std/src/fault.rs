@@ -36,7 +36,7 @@ static PREVIOUS_FLAGS: AtomicI32 = AtomicI32::new(0);
 /// The constructors of contained maps call this: it is for programs that install handlers of their own and want
 /// to say in which order. The handler runs on the thread's alternate stack, if it has one, unless the previous handler
 /// did not ask for that. Where SIGBUS was ignored, one that another process sends interrupts system calls that are not
-/// restarted, such as poll(2) (signal(7)).
+/// restarted, such as poll(2) (signal(7)), and exec(2) passes the default action on.
 ///
 /// # Errors
 ///
@@ -84,8 +84,7 @@ fn take_over(mut before: Action) -> io::Result<()> {
     }
 }
 
-/// sigaction(2) for SIGBUS: returns the action that was there, after putting another in its place if there is
-/// one.
+/// sigaction(2) for SIGBUS: returns the action that was there, after putting another in its place if there is one.
 fn action(new: Option<&Action>) -> io::Result<Action> {
     let new = new.map_or(ptr::null(), ptr::from_ref);
     let mut old = mem::MaybeUninit::<Action>::zeroed();
@@ -156,9 +155,8 @@ fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
 
 /// Does what would have happened without this handler.
 fn pass_on(code: c_int, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    /// `BUS_ADRALN` to `BUS_MCEERR_AR`: the instruction runs again when the handler returns.
-    const FAULTS: std::ops::RangeInclusive<c_int> = 1..=libc::BUS_MCEERR_AR;
-    let again = FAULTS.contains(&code);
+    // The kernel's, but for a page that broke elsewhere: the instruction runs again when the handler returns.
+    let again = code > 0 && code != libc::BUS_MCEERR_AO;
     let previous = PREVIOUS.load(Ordering::Relaxed);
     if previous == libc::SIG_IGN && !again {
         return;

@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rawmap_core::{self as core, AsFd, Call, Errno, Error, Mutable, PageSize, memfd};
 
-use crate::desc::{MmapAsRawDesc, MmapRawDescriptor, refused};
+use crate::desc::{MmapAsRawDesc, MmapRawDescriptor, is_owned, refused};
 use crate::map::{Mmap, MmapMut, MmapRaw};
 
 /// Says how to map: offset, length and flags. Make one, set what differs from the default, call a
@@ -144,8 +144,8 @@ impl MmapOptions {
     /// Last: if anything else fails, no descriptor is closed, and with it no lock dropped.
     #[allow(clippy::inline_always, reason = "as for `ready`")]
     #[inline(always)]
-    fn raw(&self, map: core::MmapRaw, file: &MmapRawDescriptor) -> io::Result<MmapRaw> {
-        let map = if file.is_owned() {
+    fn raw<T>(&self, map: core::MmapRaw, file: &MmapRawDescriptor) -> io::Result<MmapRaw> {
+        let map = if is_owned::<T>() {
             map
         } else {
             map.with_views_that_read()
@@ -193,12 +193,12 @@ impl MmapOptions {
     }
 
     /// Maps a file shared, for reading, if it can be proved that it never changes: a memfd sealed
-    /// against writing and shrinking (Linux 3.17), or a file under fs-verity (5.5).
+    /// against writing and shrinking (Linux 3.17), or a file under fs-verity (5.5). Given by a bare number, it is opened and
+    /// closed once more, and a close drops the process's record locks (fcntl(2)) on the file.
     ///
     /// # Errors
     ///
-    /// - [`not_safe`](MapIfSafeError::not_safe): the file may change, or the map would end past the
-    ///   end of the file.
+    /// - [`not_safe`](MapIfSafeError::not_safe): the file may change, or the map would end past the end of the file.
     /// - [`map_failed`](MapIfSafeError::map_failed): as for [`map`](Self::map).
     ///
     /// # Examples
@@ -230,7 +230,7 @@ impl MmapOptions {
             Ok(map) => Ok(map.into()),
             Err(error) => Err(MapIfSafeError::new(error)),
         };
-        if desc.is_owned() {
+        if is_owned::<T>() {
             return map(file);
         }
         // A bare number may mean another file when it is used again. A descriptor of our own does not.
@@ -246,7 +246,7 @@ impl MmapOptions {
     #[inline(always)]
     pub fn map_raw<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
         let desc = file.as_raw_desc();
-        self.raw(self.ready()?.map_raw(desc.borrow()?)?, &desc)
+        self.raw::<T>(self.ready()?.map_raw(desc.borrow()?)?, &desc)
     }
 
     /// Maps a file shared, for reading, without slices. A write through its pointer raises SIGSEGV.
@@ -257,7 +257,7 @@ impl MmapOptions {
     #[inline(always)]
     pub fn map_raw_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
         let desc = file.as_raw_desc();
-        self.raw(self.ready()?.map_raw_read_only(desc.borrow()?)?, &desc)
+        self.raw::<T>(self.ready()?.map_raw_read_only(desc.borrow()?)?, &desc)
     }
 
     /// Maps a file in memory shared, for reading and writing, that no process can shorten: the seal `F_SEAL_SHRINK` is there

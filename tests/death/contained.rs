@@ -190,6 +190,29 @@ fn private_copies_lose_bytes_too() {
 }
 
 #[test]
+fn a_private_copy_gets_rid_of_what_it_lost() {
+    survives("contained::a_private_copy_gets_rid_of_what_it_lost", || {
+        let (file, page) = (pages(3), page());
+        let mut options = MmapOptions::new();
+        // SAFETY: no slice lives across a truncation or a remap.
+        let mut map = unsafe { options.contained().map_copy(&file) }.unwrap();
+        cut(&file, 1);
+        assert_eq!(std::hint::black_box(&map)[2 * page], 0);
+        let shorter = |map: &mut rawmap::MmapMut| {
+            // SAFETY: as above.
+            unsafe { map.remap(2 * page, rawmap::RemapOptions::new()) }
+        };
+        assert!(lost_at(shorter(&mut map)).is_some());
+        assert_eq!(map.as_raw().acknowledge_lost(), Some(2 * page));
+        shorter(&mut map).unwrap();
+        assert_eq!(map.len(), 2 * page);
+        // It is still contained.
+        assert_eq!(std::hint::black_box(&map)[page], 0);
+        assert_eq!(map.as_raw().lost(), Some(page));
+    });
+}
+
+#[test]
 fn pages_of_empty_and_short_maps() {
     survives("contained::pages_of_empty_and_short_maps", || {
         let file = pages(0);

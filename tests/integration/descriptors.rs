@@ -48,6 +48,17 @@ impl AsRawFd for Guess {
     }
 }
 
+/// One that hands on the descriptor of a file that was closed since.
+struct Stale(RawFd);
+
+impl MmapAsRawDesc for Stale {
+    fn as_raw_desc(&self) -> rawmap::MmapRawDescriptor {
+        // SAFETY: a number that is open, for as long as this call.
+        let file = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(self.0) });
+        (&*file).as_raw_desc()
+    }
+}
+
 const BYTES: &[u8] = b"private bytes";
 
 fn only_reads<T: MmapAsRawDesc>(file: &File, name: &str, guess: impl Fn() -> T) {
@@ -72,6 +83,9 @@ fn only_reads<T: MmapAsRawDesc>(file: &File, name: &str, guess: impl Fn() -> T) 
     with(MmapOptions::new().contained());
     let plain = MmapRaw::map_raw(guess()).unwrap();
     assert!(!can_store(&plain), "{name}, MmapRaw::map_raw");
+    // Nor does any find a place on the medium for a hole.
+    assert_eq!(plain.prefault_write(0, 1), Err(Error::Protected), "{name}");
+    plain.prefault_read(0, 1).unwrap();
     assert_eq!(plain.shared().load::<u8>(0), Ok(b'p'));
 }
 
@@ -83,6 +97,7 @@ fn no_safe_store_reaches_a_file_by_its_number() {
     only_reads(&file, "&RawFd", || &number);
     let guess = Guess(number);
     only_reads(&file, "a user's type", || &guess);
+    only_reads(&file, "what is left of a file", || Stale(number));
     let (shared, boxed) = (Arc::new(Guess(number)), Box::new(number));
     only_reads(&file, "an Arc of a user's type", || &shared);
     only_reads(&file, "a Box of a number", || &boxed);
@@ -133,7 +148,9 @@ fn what_has_no_length_has_no_default_length() {
     // SAFETY: new, and owned by nothing else.
     let [event, poll] = [event, poll].map(|fd| unsafe { File::from_raw_fd(fd) });
     let open = |path| File::options().read(true).write(true).open(path).unwrap();
+    let socket = std::os::unix::net::UnixStream::pair().unwrap().0;
     let files = [
+        ("a socket", File::from(OwnedFd::from(socket))),
         ("an event", event),
         ("an epoll", poll),
         ("/dev/null", open("/dev/null")),
@@ -152,7 +169,7 @@ fn what_has_no_length_has_no_default_length() {
         assert_eq!(Error::from_io(&refused), Some(none), "{name}");
     }
     // With a length one of them can be mapped.
-    let zero = &files[3].1;
+    let zero = &files[4].1;
     assert_eq!(
         MmapOptions::new().len(100).map_raw(zero).unwrap().len(),
         100

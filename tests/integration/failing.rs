@@ -251,7 +251,7 @@ fn a_commit_keeps_its_ranges_until_they_are_on_the_medium() {
 
 /// What memory pressure does: clean pages leave the map, and then the page cache. All of them here: a folio
 /// that is in use somewhere stays.
-fn forget_pages(disk: &FailingDisk, map: &rawmap_core::MmapMut) {
+pub fn forget_pages(disk: &FailingDisk, map: &rawmap_core::MmapMut) {
     // SAFETY: the callers hold no slice.
     unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) }.unwrap();
     let fd = disk.file.as_raw_fd();

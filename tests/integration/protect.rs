@@ -72,3 +72,30 @@ fn anonymous_memory_becomes_read_only_executable_and_writable() {
     assert_eq!(permissions(map.as_ptr()), "r-xp");
     assert_eq!(map.make_mut().unwrap().len(), 5000);
 }
+
+/// A page that may not be accessed is no page that cannot be had, also of a private map.
+#[test]
+fn a_protected_page_is_told_as_that() {
+    let page = libc_page_size();
+    let file = file_of(2 * page as u64);
+    let shared = MmapOptions::new().map_raw(&file).unwrap();
+    // SAFETY: the file is this test's own.
+    let private = unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
+    let anonymous = MmapMut::map_anon(2 * page).unwrap();
+    let maps = [shared, private.into(), anonymous.into()];
+    for (number, mut map) in maps.into_iter().enumerate() {
+        // Of private pages the kernel tells it since Linux 5.14, and QEMU's user mode does not.
+        let told = number == 0 || rawmap_core::Advice::PopulateRead.is_supported();
+        if rawmap_tests::emulator().is_some() || !told {
+            continue;
+        }
+        map.protect_range(Protection::ReadOnly, page, 1).unwrap();
+        let protected = Err(rawmap_core::Error::Protected);
+        assert_eq!(map.prefault_write(page, 1), protected, "{number}");
+        map.prefault_read(page, 1).unwrap();
+        map.protect_range(Protection::None, page, 1).unwrap();
+        assert_eq!(map.prefault_read(0, 2 * page), protected, "{number}");
+        assert_eq!(map.prefault_write(0, 2 * page), protected, "{number}");
+        map.prefault_write(0, 1).unwrap();
+    }
+}

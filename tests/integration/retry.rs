@@ -6,7 +6,7 @@ use rawmap::{MmapOptions, MmapRaw, SharedTracked, Tracked};
 use rawmap_tests::disk::{FailingDisk, NoBitmaps};
 use rawmap_tests::skip;
 
-use crate::failing::{failed, map, on_failing_disks, raw, retried};
+use crate::failing::{failed, forget_pages, map, on_failing_disks, raw, retried};
 
 /// What is found in a map is covered by a retry, whichever type does it.
 #[test]
@@ -209,6 +209,26 @@ fn a_retry_stores_what_no_table_knows() {
         assert_eq!(disk.medium(160_000, 3), b"two", "{on:?}");
         assert_eq!(disk.medium(900_000, 8), b"precious", "{on:?}");
         assert!(tracked.failed().is_none());
+    });
+}
+
+/// Another descriptor's user was told, and the kernel dropped the page: it had taken it for stored.
+#[test]
+fn pending_bytes_that_are_gone_are_told_though_another_was_told_of_the_failure() {
+    const NAME: &str =
+        "retry::pending_bytes_that_are_gone_are_told_though_another_was_told_of_the_failure";
+    on_failing_disks(NAME, |disk, on| {
+        let mut tracked = Tracked::<4>::new(map(disk));
+        disk.fail();
+        tracked.write(20_000, b"gone").unwrap();
+        assert!(disk.file.sync_all().is_err(), "{on:?}");
+        forget_pages(disk, tracked.as_map());
+        disk.recover();
+        let lost = |error| matches!(error, rawmap_core::Error::Lost { offset: 20_000 });
+        assert!(tracked.retry().is_err_and(lost), "{on:?}");
+        tracked.write(20_000, b"gone").unwrap();
+        tracked.retry().unwrap();
+        assert_eq!(disk.medium(20_000, 4), b"gone", "{on:?}");
     });
 }
 

@@ -18,7 +18,7 @@ pub use mapper::MapperDisk;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -215,10 +215,10 @@ impl FailingDisk {
     }
 
     /// Of the file's bytes, where each page of 4096 is on the medium, if it has more than zeros there.
-    fn places(&self) -> Vec<Option<u64>> {
+    fn places(&self, unrecorded: bool) -> Vec<Option<u64>> {
         let pages = Self::FILE_LEN / Self::PAGE as usize;
         match self.folder {
-            Some(_) => extents::places(&self.file, pages).expect("a file on ext4"),
+            Some(_) => extents::places(&self.file, pages, unrecorded).expect("a file on ext4"),
             None => (0..pages as u64)
                 .map(|page| Some(page * Self::PAGE))
                 .collect(),
@@ -232,7 +232,7 @@ impl FailingDisk {
     ///
     /// Where the tmpfs below makes none.
     pub fn make_holes(&self) -> Result<(), String> {
-        let places: Vec<u64> = self.places().into_iter().flatten().collect();
+        let places: Vec<u64> = self.places(false).into_iter().flatten().collect();
         // Those that lie together go at once: a hole of less than a page of the tmpfs frees nothing.
         for together in places.chunk_by(|one, next| one + Self::PAGE == *next) {
             let len = together.len() as u64 * Self::PAGE;
@@ -257,6 +257,20 @@ impl FailingDisk {
             .expect("room for a file")
     }
 
+    /// Makes a file without a name beside the one that fails, on the ext4.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be made.
+    pub fn unnamed(&self) -> File {
+        let folder = self.folder.as_ref().expect("there is a file system");
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags(libc::O_TMPFILE);
+        options
+            .open(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+            .expect("room for a file")
+    }
+
     /// From now on no block that was not written before can be.
     pub fn fail(&self) {
         self.small.fill();
@@ -273,10 +287,24 @@ impl FailingDisk {
     ///
     /// Where the range ends past the file.
     pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
+        self.read(offset, len, false)
+    }
+
+    /// What the file's blocks on the medium have, though ext4 may have no record that they were written: see
+    /// [`MmapRaw::retry_flush`](rawmap::rawmap_core::MmapRaw::retry_flush). Where none was, that is what was there before.
+    ///
+    /// # Panics
+    ///
+    /// As for [`medium`](Self::medium).
+    pub fn blocks(&self, offset: usize, len: usize) -> Vec<u8> {
+        self.read(offset, len, true)
+    }
+
+    fn read(&self, offset: usize, len: usize, unrecorded: bool) -> Vec<u8> {
         let page = Self::PAGE as usize;
         let pages = offset / page..(offset + len).div_ceil(page);
         let mut bytes = vec![0; pages.len() * page];
-        let places = &self.places()[pages];
+        let places = &self.places(unrecorded)[pages];
         for (page, place) in bytes.chunks_mut(page).zip(places) {
             if let Some(place) = place {
                 self.image

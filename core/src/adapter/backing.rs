@@ -93,7 +93,7 @@ impl Backing for MmapMut {
 
     fn commit_all(&mut self) -> Result<(), Error> {
         self.as_raw().check_sound(Span::whole(0))?;
-        self.as_raw().retry_flush()
+        self.as_raw().retry(Span::whole(self.len()), || Ok(()))
     }
 }
 
@@ -112,7 +112,9 @@ impl<const N: usize> Backing for Tracked<N> {
 
     fn commit_all(&mut self) -> Result<(), Error> {
         Self::commit(self)?;
-        self.as_map().as_raw().retry_flush()
+        self.as_map()
+            .as_raw()
+            .retry(Span::whole(self.len()), || Ok(()))
     }
 }
 

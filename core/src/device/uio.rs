@@ -207,9 +207,8 @@ impl Uio {
 
     /// Maps the registers of map `map`, from the first one to the end of the map.
     ///
-    /// Its number is not that of a BAR, and its end may be past the last register; see [`Map::len`].
-    /// `uio_pci_generic` gives the memory BARs in order, without those of 64 bits and the prefetchable ones: for
-    /// these there is [`pci`].
+    /// Its number is not that of a BAR, and its end may be past the last register; see [`Map::len`]. `uio_pci_generic`
+    /// gives the memory BARs in order, without those of 64 bits and the prefetchable ones: for these there is [`pci`].
     ///
     /// # Errors
     ///

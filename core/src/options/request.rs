@@ -124,7 +124,9 @@ impl MmapOptions {
         }
         // Where a page may have to be replaced, its size has to be the right one.
         #[cfg(feature = "fault")]
-        let page_size = page_size.or(file.filter(|_| self.contained).and_then(sys::huge_page_of));
+        let huge = file.filter(|_| self.contained).and_then(sys::huge_page_of);
+        #[cfg(feature = "fault")]
+        let page_size = huge.or(page_size);
         #[cfg_attr(not(feature = "fault"), allow(unused_mut, reason = "contained"))]
         let mut raw = self.map_plain(file, len, flags, access, page_size)?;
         if self.scattered {
@@ -227,9 +229,9 @@ impl MmapOptions {
 fn len_of_device(kind: FileType, file: BorrowedFd<'_>) -> Result<u64, Error> {
     match kind {
         FileType::BlockDevice => sys::block_device_len(file),
+        FileType::RegularFile => Ok(0),
         // A virtual CPU, a ring of requests, an event are of no type. A buffer of a device (dma-buf) has a length.
-        FileType::CharacterDevice | FileType::Unknown => Err(Error::NoLength),
-        _ => Ok(0),
+        _ => Err(Error::NoLength),
     }
 }
 

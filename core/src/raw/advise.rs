@@ -61,10 +61,9 @@ impl MmapRaw {
 
     /// Like [`advise`](Self::advise), for `len` bytes at `offset`.
     ///
-    /// 0 bytes advise nothing. Advice that the kernel keeps for each range (`Random`,
-    /// `Sequential`, `DontFork`, `HugePage`, `DontDump`, `Mergeable`) splits the map into several
-    /// VMAs; every later [`flush`](Self::flush) then costs one flush of the device for each, and
-    /// [`remap`](Self::remap) may be refused.
+    /// 0 bytes advise nothing. Advice that the kernel keeps for each range (`Random`, `Sequential`, `DontFork`,
+    /// `HugePage`, `DontDump`, `Mergeable`) splits the map into several VMAs; every later [`flush`](Self::flush) then
+    /// costs one flush of the device for each, and [`remap`](Self::remap) may be refused.
     ///
     /// # Errors
     ///
@@ -80,8 +79,7 @@ impl MmapRaw {
     /// # Safety
     ///
     /// - No reference to the map's bytes lives, or the advice leaves the bytes as they are.
-    /// - For [`UncheckedAdvice::Remove`]: no other map of the file, in any process, has a reference
-    ///   to the bytes.
+    /// - For [`UncheckedAdvice::Remove`]: no other map of the file, in any process, has a reference to the bytes.
     ///
     /// # Errors
     ///

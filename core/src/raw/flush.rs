@@ -177,14 +177,14 @@ impl MmapRaw {
         self.ranged(Call::Msync, span, self.msync(span, MsyncFlags::ASYNC))
     }
 
-    /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its
-    /// times too.
+    /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its times too.
     ///
     /// [`flush`](Self::flush) stores what is needed to find the bytes again, and that includes the length on
     /// the file systems of Linux; the times it need not store. A file that was just created has its name in
     /// its directory: fsync that.
     ///
-    /// `file` is the one that is mapped, through any descriptor. The call flushes the map, too: a failure that was told to
+    /// `file` is the one that is mapped: the open file that the map was made of, or one that was opened for this call. Of one
+    /// that another map was made of, it would take the news. The call flushes the map, too: a failure that was told to
     /// another descriptor of the file is seen only there. It takes part in the map's memory of failures.
     ///
     /// # Errors
@@ -200,10 +200,8 @@ impl MmapRaw {
         self.flush_span(whole)?;
         match sys::fsync(file.as_fd()) {
             Ok(()) => self.check_sound(whole),
-            // Of another file than the one that is mapped: it says nothing about this one.
-            Err(errno @ (Errno::BADF | Errno::INVAL)) => {
-                self.ranged(Call::Fsync, whole, Err(errno))
-            }
+            // Not of a file.
+            Err(errno @ Errno::BADF) => self.ranged(Call::Fsync, whole, Err(errno)),
             Err(errno) => Err(self.remember(Call::Fsync, errno, whole)),
         }
     }
@@ -253,8 +251,7 @@ impl MmapRaw {
         }
     }
 
-    /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for
-    /// stored.
+    /// `msync` of the whole map once more after a flush failed -- and of what the kernel then took for stored.
     ///
     /// After a failed write-back the kernel marks the pages clean, so that a second msync(2) says `Ok`
     /// without having stored them. The map remembers the failure, and every flush fails until this call
@@ -267,6 +264,10 @@ impl MmapRaw {
     /// the kernel takes for clean can be dropped when memory is short, and then reads as what the medium
     /// has. [`Tracked`](crate::Tracked) looks for such pages.
     ///
+    /// ext4 has a bug here (Linux 6.14, and 6.12 that took it over): of bytes whose first write to new blocks of the file
+    /// failed, [reserved](crate::reserve) ones too, it keeps no record that they are written, and this is `Ok` in vain. Bytes
+    /// that replace stored ones are not affected: flush a new file once, before it matters.
+    ///
     /// It does the same where no flush of this map failed. That is needed where several maps are of one open file: after
     /// a failure, retry each of them. The kernel tells the failure once, and a retry of one map may take the news from the
     /// others. A private map has nothing to retry.
@@ -274,7 +275,8 @@ impl MmapRaw {
     /// # Errors
     ///
     /// - [`Error::Sys`]: the write-back failed again; or before, and no call had told so: call it once more. Or the file is open for reading only (mprotect(2), `EACCES`), or a
-    ///   filter of system calls refuses futex(2) and the kernel is older than 5.14.
+    ///   filter of system calls refuses futex(2) and the kernel is older than 5.14. Or a page that is not writable is reached
+    ///   by a second mapping, and a limit leaves no room for one (`EAGAIN`, `ENOMEM`): unlock the map, if it is locked.
     /// - [`Error::Unwritable`], [`Error::Unreachable`]: a page cannot be made dirty: the disk is full, or the file
     ///   system has become read-only.
     /// - [`Error::Lost`]: a contained map lost pages, and has not recovered them.
@@ -285,8 +287,7 @@ impl MmapRaw {
         self.retry(Span::whole(0), || Ok(()))
     }
 
-    /// Returns the error number of the flush that failed, until a
-    /// [`retry_flush`](Self::retry_flush) succeeds.
+    /// Returns the error number of the flush that failed, until a [`retry_flush`](Self::retry_flush) succeeds.
     #[must_use]
     #[inline]
     pub fn failed(&self) -> Option<Errno> {

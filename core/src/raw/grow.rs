@@ -9,9 +9,8 @@ use crate::span::Span;
 use crate::sys::{self, AsFd, BorrowedFd, Errno, FileType, PATIENCE, Touch};
 
 impl MmapRaw {
-    /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be
-    /// stored to; or leaves the map, and the length of the file, as they were. A `new_len` that is not larger changes
-    /// nothing.
+    /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be stored to; or
+    /// leaves the map, and the length of the file, as they were. A `new_len` that is not larger changes nothing.
     ///
     /// `file` is the one that is mapped, open for writing. Its space is reserved as [`reserve`](crate::reserve) does, so
     /// that a full disk is an error here and not a SIGBUS later. To a file system that cannot reserve (UBIFS, NFS before 4.2)
@@ -87,7 +86,10 @@ impl MmapRaw {
         // If another file was given by mistake, this one is as short as it was.
         let new = Span::new(old_len, self.len.wrapping_sub(old_len), self.len)?;
         let [_, last] = new.ends();
-        self.prefault(last, Touch::Read)
+        match self.prefault(last, Touch::Read) {
+            Err(Error::Protected) => Ok(()),
+            reached => reached,
+        }
     }
 }
 

@@ -76,8 +76,10 @@ mod contained {
             let (base, mapped) = self.all_pages();
             let (place, page, access) = (self.place, self.page, self.access);
             let set = |len| place.set(base.expose_provenance(), len, page, access);
-            if let Some((from, _)) = self.place.replaced() {
-                // Pages of another kind would not move along.
+            // Pages of another kind would not move along. Of a private map they cannot be made the file's again, and the
+            // kernel says what it cannot do.
+            let replaced = place.replaced().filter(|_| !self.is_private());
+            if let Some(from) = place.lost().or(replaced.map(|(from, _)| from)) {
                 return Err(self.lost_from(from));
             }
             // Before the end is unmapped: its addresses may be another map's right after.
@@ -195,8 +197,7 @@ mod contained {
             Some(self.offset_in_map(from))
         }
 
-        /// `mmap` of the lost pages once more -- acknowledges the loss, and makes all of the map the file's
-        /// again.
+        /// `mmap` of the lost pages once more -- acknowledges the loss, and makes all of the map the file's again.
         ///
         /// Where the file has been extended meanwhile, the pages read as what it has there. What was stored to them
         /// before this returns is gone. Where the file is still short, the next access is lost again. `file` is

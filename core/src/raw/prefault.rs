@@ -17,9 +17,8 @@ impl MmapRaw {
     /// `madvise(.., MADV_POPULATE_READ)` -- brings `len` bytes at `offset` into memory, and finds out
     /// whether they can be read without a signal.
     ///
-    /// Where a load would raise SIGBUS (past the end of a file that got shorter, or a device that fails) this is
-    /// an error that tells where. It holds for the moment: another process may truncate the file
-    /// right after.
+    /// Where a load would raise SIGBUS (past the end of a file that got shorter, or a device that fails) this is an
+    /// error that tells where. It holds for the moment: another process may truncate the file right after.
     ///
     /// Before Linux 5.14, and for memory that the kernel does not populate (`memfd_secret`, device memory), the kernel
     /// reads a word of each page for this call, by futex(2): as reliable, and slower. Nothing is changed, in
@@ -53,7 +52,8 @@ impl MmapRaw {
     /// # Errors
     ///
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was touched.
-    /// - [`Error::Protected`]: the map is read-only; nothing was touched. Or a page of the range is.
+    /// - [`Error::Protected`]: the map is read-only, or was made of a bare descriptor number; nothing was touched. Or a page
+    ///   of the range is read-only.
     /// - [`Error::Unwritable`]: from its offset on, bytes can be read and not written.
     /// - [`Error::Unreachable`]: from its offset on, bytes cannot be read either. On tmpfs a full disk is this.
     /// - [`Error::Sys`]: as for [`prefault_read`](Self::prefault_read).
@@ -63,7 +63,7 @@ impl MmapRaw {
     /// - [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html)
     pub fn prefault_write(&self, offset: usize, len: usize) -> Result<(), Error> {
         let span = Span::new(offset, len, self.len)?;
-        if !self.access.allows(Access::WRITE) {
+        if !self.access.allows(Access::WRITE) || self.access.allows(Access::NUMBER) {
             return Err(Error::Protected);
         }
         self.prefault(span, Touch::Write)
@@ -246,15 +246,25 @@ impl MmapRaw {
         let offset = self.offset_of(start, span);
         match again(touch) {
             Ok(()) => Ok(()),
-            Err(Errno::FAULT) if self.touch_elsewhere(start, size, touch) == Ok(Ok(())) => {
-                Err(Error::Protected)
-            }
+            Err(Errno::FAULT) if self.is_protected(start, size, touch) => Err(Error::Protected),
             Err(Errno::FAULT) if touch == Touch::Write && again(Touch::Read).is_ok() => {
                 Err(Error::Unwritable { offset })
             }
             Err(Errno::FAULT) => Err(Error::Unreachable { offset }),
             Err(errno) => self.ranged(Call::Futex, span, Err(errno)),
         }
+    }
+
+    /// Returns whether the protection of a page is all that forbids the access. Of a private map the kernel tells since
+    /// Linux 5.14.
+    #[cold]
+    fn is_protected(&self, page: *mut u8, size: PageSize, touch: Touch) -> bool {
+        if self.is_private() {
+            // SAFETY: a page of this map.
+            let populated = unsafe { sys::populate(page.cast(), size.get(), touch) };
+            return populated == Some(Err(Errno::INVAL));
+        }
+        self.touch_elsewhere(page, size, touch) == Ok(Ok(()))
     }
 
     /// The first byte of a span that is in the page at `start`, or after it.

@@ -1,9 +1,8 @@
 //! Bytes in and out of memory that others may write at the same time.
 //!
 //! No copy here is Rust's own, which may assume that nobody else writes. On `x86_64`, aarch64 and arm it is
-//! instructions of our own, elsewhere relaxed atomic words. In both cases each byte that is read is one that
-//! was stored there, bytes that are stored at the same time come in any order, and a fault that is contained lets
-//! the copy go on.
+//! instructions of our own, elsewhere relaxed atomic words. In both cases each byte that is read is one that was stored
+//! there, bytes that are stored at the same time come in any order, and a fault that is contained lets the copy go on.
 //!
 //! # Safety
 //!

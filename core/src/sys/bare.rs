@@ -1,5 +1,4 @@
-//! System calls that rustix has no function for, or only together with features that reach further,
-//! made by hand.
+//! System calls that rustix has no function for, or only together with features that reach further, made by hand.
 //!
 //! # Safety
 //!

@@ -9,7 +9,7 @@ use rustix::fs::{
 use rustix::io::{IoSlice, ReadWriteFlags};
 use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
 
-use super::{AsFd, AsRawFd, BorrowedFd, Errno, OwnedFd, again, named};
+use super::{AsFd, AsRawFd, BorrowedFd, Errno, OwnedFd, PATIENCE, again, named};
 use crate::error::{Call, Error};
 use crate::page::PageSize;
 
@@ -58,6 +58,10 @@ pub(crate) fn lacks_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
     let (Ok(stat), Ok(system)) = (rustix::fs::fstat(file), rustix::fs::fstatfs(file)) else {
         return false;
     };
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        // A device lies on another file system.
+        return false;
+    }
     #[allow(
         clippy::useless_conversion,
         clippy::unnecessary_fallible_conversions,
@@ -67,7 +71,7 @@ pub(crate) fn lacks_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
         u64::try_from(stat.st_blocks).unwrap_or(u64::MAX),
         u64::try_from(system.f_blocks).unwrap_or(0),
         u64::try_from(system.f_bfree).unwrap_or(u64::MAX),
-        u64::try_from(system.f_bsize).unwrap_or(u64::MAX),
+        u64::try_from(system.f_frsize).unwrap_or(u64::MAX),
     );
     let (sectors, blocks, free, size) = numbers;
     let own = sectors.saturating_mul(512);
@@ -79,8 +83,19 @@ pub(crate) fn lacks_room(file: BorrowedFd<'_>, bytes: u64) -> bool {
 /// another process made longer meanwhile, and writes over nothing.
 pub(crate) fn append_zeros(file: BorrowedFd<'_>, end: u64) -> Result<(), Errno> {
     const BLOCK: &[u8] = &[0; 4096];
+    let (mut longest, mut in_vain) = (0, 0u32);
     loop {
         let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+        in_vain = if len > longest {
+            0
+        } else {
+            in_vain.wrapping_add(1)
+        };
+        longest = longest.max(len);
+        if in_vain > PATIENCE {
+            // Another process shortens it again and again.
+            return Err(Errno::AGAIN);
+        }
         let Some(missing) = end.checked_sub(len).filter(|missing| *missing > 0) else {
             return Ok(());
         };

@@ -38,18 +38,26 @@ struct Map {
 }
 
 const LAST: u32 = 1;
-/// Of no known place, not placed yet, or placed and not written: the medium has zeros there.
-const NOT_THERE: u32 = 0x2 | 0x4 | 0x800;
+/// Of no known place, or not placed yet.
+const NOWHERE: u32 = 0x2 | 0x4;
+/// Placed, and read as zeros.
+const UNWRITTEN: u32 = 0x800;
 
-/// For each page of 4096 bytes its place in bytes; none where the medium has only zeros.
+/// For each page of 4096 bytes its place in bytes; none where the medium has only zeros. And those that are not recorded
+/// as written, if asked for.
 ///
 /// # Errors
 ///
 /// As ioctl(2) with `FS_IOC_FIEMAP`.
-pub(super) fn places(file: &File, pages: usize) -> io::Result<Vec<Option<u64>>> {
+pub(super) fn places(file: &File, pages: usize, unrecorded: bool) -> io::Result<Vec<Option<u64>>> {
     const PAGE: u64 = FailingDisk::PAGE;
     let mut places = vec![None; pages];
     let end = pages as u64 * PAGE;
+    let no_place = if unrecorded {
+        NOWHERE
+    } else {
+        NOWHERE | UNWRITTEN
+    };
     let mut start = 0;
     while start < end {
         let mut map = Map {
@@ -68,7 +76,7 @@ pub(super) fn places(file: &File, pages: usize) -> io::Result<Vec<Option<u64>>> 
         }
         let told = &map.extents[..map.header.mapped as usize];
         let Some(last) = told.last() else { break };
-        for extent in told.iter().filter(|extent| extent.flags & NOT_THERE == 0) {
+        for extent in told.iter().filter(|extent| extent.flags & no_place == 0) {
             let first = (extent.logical / PAGE) as usize;
             for (at, place) in places.iter_mut().skip(first).enumerate() {
                 let distance = at as u64 * PAGE;

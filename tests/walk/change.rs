@@ -1,0 +1,344 @@
+//! The calls of a map itself, and those that change what is mapped.
+
+use rawmap_core::{Advice, Error, Protection, RemapOptions, UncheckedAdvice};
+
+use crate::judge::{Stored, Verdict};
+use crate::step::{At, Hint, PAGES, SLOTS, Step};
+use crate::subject::Subject;
+use crate::world::{World, page};
+
+impl World<'_> {
+    pub(crate) fn of_raw(
+        &mut self,
+        step: Step,
+        slot: usize,
+        within: &dyn Fn(At) -> usize,
+        clip: &dyn Fn(At, u16) -> (usize, usize),
+    ) -> Verdict {
+        let map = self.maps[slot].as_mut().expect("it was called");
+        let all = map.subject.len();
+        let Some(raw) = map.subject.raw() else {
+            return Ok(());
+        };
+        match step {
+            Step::Flush(_) => {
+                let result = raw.flush();
+                self.judge(slot, "flush", result, Stored::Range(0, all))
+            }
+            Step::FlushRange(_, at, len) => {
+                let (offset, whole) = (within(at), usize::from(len));
+                let result = raw.flush_range(offset, whole);
+                if whole > all - offset {
+                    let range = matches!(result, Err(Error::OutOfRange { .. }));
+                    return if range {
+                        Ok(())
+                    } else {
+                        Err(format!("flush_range past the end: {result:?}"))
+                    };
+                }
+                self.judge(slot, "flush_range", result, Stored::Range(offset, whole))
+            }
+            Step::FlushAsync(_) => {
+                let result = match &map.subject {
+                    Subject::Kept(map) => map
+                        .flush_async()
+                        .map_err(|error| Error::from_io(&error).expect("ours")),
+                    _ => raw.flush_async(),
+                };
+                self.judge(slot, "flush_async", result, Stored::Nothing)
+            }
+            Step::FlushAll(_) => {
+                let other = (map.file + 1) % SLOTS;
+                let result = raw.flush_all(&self.files[other].file);
+                if result.is_err() {
+                    self.tell(self.files[other].id, Some(slot));
+                }
+                self.judge(slot, "flush_all", result, Stored::Range(0, all))
+            }
+            Step::Advise(_, at, len, hint) => {
+                let (offset, len) = clip(at, len);
+                let result = match hint {
+                    Hint::Normal => raw.advise_range(Advice::Normal, offset, len),
+                    Hint::Random => raw.advise_range(Advice::Random, offset, len),
+                    Hint::WillNeed => raw.advise_range(Advice::WillNeed, offset, len),
+                    Hint::DontFork => raw.advise_range(Advice::DontFork, offset, len),
+                    // SAFETY: of a shared map of a file it changes no byte.
+                    Hint::DontNeed => unsafe {
+                        raw.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len)
+                    },
+                };
+                map.split = true;
+                let odd = map.contained && hint == Hint::DontFork || map.hull().is_some() || len == 0
+                    // Of locked pages.
+                    || hint == Hint::DontNeed;
+                self.or_cause("advise", result, odd)
+            }
+            Step::Lock(_, at, len) | Step::Unlock(_, at, len) => {
+                let (offset, len) = clip(at, len);
+                let result = if matches!(step, Step::Lock(..)) {
+                    raw.lock_range(offset, len)
+                } else {
+                    raw.unlock_range(offset, len)
+                };
+                map.split = true;
+                let odd = self.causes.truncated
+                    || map.may.contains(&0)
+                    || self.causes.was_full
+                    || map.place(map.pages() - 1) >= self.file_len;
+                self.or_cause("lock", result, odd)
+            }
+            Step::PrefaultRead(_, at, len) | Step::PrefaultWrite(_, at, len) => {
+                let (offset, len) = clip(at, len);
+                let writes = matches!(step, Step::PrefaultWrite(..));
+                let result = if writes {
+                    raw.prefault_write(offset, len)
+                } else {
+                    raw.prefault_read(offset, len)
+                };
+                let map = self.maps[slot].as_ref().expect("as before");
+                let pages = map.page_range(offset, len);
+                let beyond = len > 0
+                    && pages
+                        .clone()
+                        .any(|number| !map.replaced[number] && map.place(number) >= self.file_len);
+                let protected = map.may[pages].iter().any(|may| *may < 1 + u8::from(writes))
+                    || matches!(map.subject, Subject::ReadOnly(_));
+                if beyond && result.is_ok() {
+                    return Err("prefault: Ok, and the file does not reach there".into());
+                }
+                self.or_cause(
+                    "prefault",
+                    result,
+                    beyond || protected || map.may.iter().any(|may| *may < 2),
+                )
+            }
+            Step::Protect(_, at, len, to) => {
+                let (offset, len) = clip(at, len);
+                let Some(raw) = map.subject.raw_mut() else {
+                    return Ok(());
+                };
+                let result = raw.protect_range(protection(to), offset, len);
+                if result.is_ok() && len > 0 {
+                    let pages = map.page_range(offset, len);
+                    map.may[pages].fill(to);
+                }
+                map.split = true;
+                self.or_cause("protect_range", result, false)
+            }
+            Step::Remap(_, pages) => self.remap(slot, pages.into()),
+            _ => unreachable!("done before"),
+        }
+    }
+
+    pub(crate) fn protect_all(&mut self, slot: usize, to: u8) -> Verdict {
+        let mut map = self.maps[slot].take().expect("it was called");
+        let (subject, result) = match (map.subject, to) {
+            (Subject::Mut(inner), 0 | 1) => match inner.make_read_only() {
+                Ok(inner) => (Subject::ReadOnly(inner), Ok(Some(1))),
+                Err(refused) => (Subject::Mut(refused.map), Err(refused.error)),
+            },
+            (Subject::ReadOnly(inner), 2..) => match inner.make_mut() {
+                Ok(inner) => (Subject::Mut(inner), Ok(Some(2))),
+                Err(refused) => (Subject::ReadOnly(refused.map), Err(refused.error)),
+            },
+            (mut subject, to) => {
+                let done = subject.raw_mut().map(|raw| raw.protect(protection(to)));
+                (subject, done.transpose().map(|done| done.map(|()| to)))
+            }
+        };
+        map.subject = subject;
+        if let Ok(Some(may)) = result {
+            map.may.fill(may);
+        }
+        self.maps[slot] = Some(map);
+        self.or_cause("protect", result.map(drop), false)
+    }
+
+    pub(crate) fn grow(&mut self, slot: usize, pages: usize) -> Verdict {
+        let map = self.maps[slot].as_mut().expect("it was called");
+        let old = map.subject.len();
+        let most = PAGES * page() - map.first;
+        let new = (pages * page())
+            .saturating_sub(map.first % page())
+            .min(most);
+        let Some(result) = map.subject.grow(&self.files[map.file].file, new) else {
+            return Ok(());
+        };
+        let len = map.subject.len();
+        let (split, odd) = (map.split, map.hull().is_some());
+        map.fit();
+        if result.is_ok() && new > old {
+            self.file_len = self.file_len.max(map.first + new);
+        }
+        let expected = if result.is_ok() { old.max(new) } else { old };
+        if len != expected {
+            return Err(format!(
+                "grow to {new}: {result:?}, and the map has {len} bytes, and not {expected}"
+            ));
+        }
+        self.same_len("grow")?;
+        self.or_cause("grow", result, split || odd)
+    }
+
+    pub(crate) fn remap(&mut self, slot: usize, pages: usize) -> Verdict {
+        let map = self.maps[slot].as_mut().expect("it was called");
+        let old = map.subject.len();
+        let most = PAGES * page() - map.first;
+        let new = (pages * page())
+            .saturating_sub(map.first % page())
+            .min(most);
+        let (failed, lost) = (map.failed, map.hull().is_some());
+        let Some(raw) = map.subject.raw_mut() else {
+            return Ok(());
+        };
+        // SAFETY: no pointer is kept.
+        let result = unsafe { raw.remap(new, RemapOptions::new().may_move(true)) };
+        let len = map.subject.len();
+        let split = map.split;
+        map.fit();
+        if len != if result.is_ok() { new } else { old } {
+            return Err(format!(
+                "remap to {new}: {result:?}, and the map has {len} bytes"
+            ));
+        }
+        if result.is_ok() && (lost || failed && new < old) {
+            return Err("remap: Ok, and the map has failed or lost pages".into());
+        }
+        self.or_cause("remap", result, split || lost || failed)
+    }
+
+    pub(crate) fn recover(&mut self, slot: usize) -> Verdict {
+        let map = self.maps[slot].as_mut().expect("it was called");
+        let opened = &self.files[map.file];
+        let result = map.subject.recover(&opened.file);
+        // What the file that was mapped had not told yet.
+        let failed = map.subject.failed();
+        if map.failed && !failed {
+            return Err("recover: the failure is forgotten".into());
+        }
+        let news = failed && !map.failed;
+        map.failed = failed;
+        let id = map.id;
+        match &result {
+            Ok(()) => {
+                if map.hull().is_some() {
+                    // Another VMA, of this open file.
+                    map.split = true;
+                    map.trusted &= id == opened.id;
+                }
+                for (replaced, may) in map.replaced.iter_mut().zip(&mut map.may) {
+                    if std::mem::take(replaced) {
+                        // Any of the map's protections.
+                        *may = if *may == 2 { 2 } else { 0 };
+                    }
+                }
+                map.lost = None;
+            }
+            Err(_) => {
+                // Told as before, or once more.
+                map.lost = map
+                    .subject
+                    .lost()
+                    .map(|offset| map.page_range(offset, 1).start);
+            }
+        }
+        if news {
+            self.tell(id, Some(slot));
+        }
+        self.or_cause("recover", result, false)
+    }
+
+    /// What is written while a commit runs is in it, or pending.
+    pub(crate) fn together(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
+        const LEN: usize = 8;
+        let map = self.maps[slot].as_ref().expect("it was called");
+        if !matches!(map.subject, Subject::Shared(_))
+            || offset + LEN > map.subject.len()
+            || map.contained
+            || !self.touch(slot, offset, LEN, true)
+        {
+            return Ok(());
+        }
+        let map = self.maps[slot].as_ref().expect("as before");
+        let Subject::Shared(shared) = &map.subject else {
+            unreachable!("see above")
+        };
+        let result = std::thread::scope(|scope| {
+            let writer = std::thread::Builder::new()
+                .spawn_scoped(scope, || shared.write(offset, &[byte; LEN]).unwrap());
+            let result = shared.commit().map(drop);
+            if let Ok(writer) = writer {
+                writer.join().unwrap();
+                (result, true)
+            } else {
+                (result, false)
+            }
+        });
+        let from = map.first + offset;
+        let (result, wrote) = result;
+        // The bytes from before first: the commit may have stored these, or the new ones.
+        let verdict = self.judge(slot, "commit", result, Stored::Pending);
+        if wrote {
+            self.model.write(from, &[byte; LEN]);
+            let map = self.maps[slot].as_mut().expect("as before");
+            map.pending.push(from..from + LEN);
+        }
+        verdict
+    }
+
+    /// All is well again: the disk, the file. Then each map can be stored, and what is mapped and open comes back.
+    pub fn end(&mut self) -> Verdict {
+        self.fail(false);
+        self.fill(false);
+        if self.causes.refused.is_empty() && !self.causes.nobody {
+            if self.file_len < PAGES * page() && !self.ground.is_device() {
+                self.set_len(PAGES * page());
+            }
+            for slot in 0..SLOTS {
+                if self.maps[slot].is_some() {
+                    self.recover(slot)?;
+                    let mut tries = 0;
+                    loop {
+                        self.retry(slot)?;
+                        let map = self.maps[slot].as_ref().expect("as before");
+                        if !map.failed && map.trusted && map.pending.is_empty() {
+                            break;
+                        }
+                        tries += 1;
+                        if tries == 40 {
+                            return Err(format!("slot {slot}: no retry succeeds"));
+                        }
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        // What was lost is written again.
+                        let map = self.maps[slot].as_mut().expect("as before");
+                        for range in map.pending.clone() {
+                            let bytes = &self.model.live()[range.clone()];
+                            map.subject.write(range.start - map.first, bytes);
+                        }
+                    }
+                }
+            }
+            self.check()?;
+        }
+        let kept = self.causes.may_not_contain();
+        self.maps = Default::default();
+        let inode =
+            std::os::unix::fs::MetadataExt::ino(&self.peer.metadata().expect("an open file"));
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let ours = |line: &&str| {
+            line.split_whitespace().nth(4) == Some(&inode.to_string()) && line.contains("rw-s")
+        };
+        match maps.lines().find(ours) {
+            Some(line) if !kept => Err(format!("it is still mapped: {line}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn protection(to: u8) -> Protection {
+    match to {
+        0 => Protection::None,
+        1 => Protection::ReadOnly,
+        _ => Protection::ReadWrite,
+    }
+}

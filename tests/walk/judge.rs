@@ -1,0 +1,259 @@
+//! What each call may say: the promises.
+
+use rawmap_core::{Call, Errno, Error};
+
+use crate::world::{Mapped, World};
+
+/// The error is a broken promise, in words.
+pub type Verdict = Result<(), String>;
+
+/// What a call that is `Ok` has stored.
+#[derive(Clone, Copy)]
+pub enum Stored {
+    /// Bytes of the map.
+    Range(usize, usize),
+    Pending,
+    Nothing,
+}
+
+impl World<'_> {
+    /// A promise.
+    pub(crate) fn stored(&mut self, slot: usize, what: Stored) {
+        let Some(map) = self.maps[slot].as_mut() else {
+            return;
+        };
+        let mut ranges = Vec::new();
+        match what {
+            Stored::Range(offset, len) => ranges.push(map.first + offset..map.first + offset + len),
+            Stored::Pending => ranges.append(&mut map.pending),
+            Stored::Nothing => {}
+        }
+        if !map.trusted {
+            return;
+        }
+        for range in ranges {
+            let end = range.end.min(self.file_len);
+            if range.start < end {
+                self.model.flushed(range.start, end - range.start);
+            }
+        }
+    }
+
+    /// No event, no error.
+    pub(crate) fn has_cause(&self, call: &str, error: &Error) -> Verdict {
+        let causes = &self.causes;
+        let caused = match error {
+            Error::Sys { errno, .. } => {
+                let refused = !causes.refused.is_empty();
+                let device = causes.failed || causes.was_full;
+                let full = [
+                    Errno::IO,
+                    Errno::NOSPC,
+                    Errno::ROFS,
+                    Errno::from_raw_os_error(libc::EUCLEAN),
+                ];
+                (device && full.contains(errno))
+                    || refused
+                    || (causes.nobody
+                        && [Errno::PERM, Errno::ACCESS, Errno::NOMEM, Errno::AGAIN].contains(errno))
+            }
+            Error::NoSpace { .. } | Error::Unwritable { .. } => {
+                causes.failed || causes.was_full || !causes.refused.is_empty()
+            }
+            Error::Unreachable { .. } => {
+                causes.truncated || causes.was_full || !causes.refused.is_empty()
+            }
+            Error::Lost { .. } => causes.failed,
+            _ => false,
+        };
+        if caused {
+            Ok(())
+        } else {
+            Err(format!("{call}: {error:?} without a cause"))
+        }
+    }
+
+    /// The page of the map that a flush of this range has to tell as lost.
+    pub(crate) fn loss(&self, map: &Mapped, offset: usize, len: usize) -> Option<usize> {
+        if !map.contained {
+            return None;
+        }
+        if map.lost.is_some() {
+            return map.lost;
+        }
+        if len == 0 {
+            return None;
+        }
+        let pages = map.page_range(offset, len);
+        if let Some(hull) = map
+            .hull()
+            .filter(|hull| hull.start < pages.end && pages.start < hull.end)
+        {
+            return Some(hull.start.max(pages.start));
+        }
+        let reached = pages
+            .clone()
+            .find(|number| map.place(*number) >= self.file_len);
+        reached.filter(|_| map.place(pages.end - 1) >= self.file_len)
+    }
+
+    /// Judges a call that stores, or says why it does not.
+    pub(crate) fn judge(
+        &mut self,
+        slot: usize,
+        call: &str,
+        result: Result<(), Error>,
+        stored: Stored,
+    ) -> Verdict {
+        let map = self.maps[slot].as_ref().expect("it was called");
+        let (offset, len) = match stored {
+            Stored::Range(offset, len) => (offset, len),
+            Stored::Pending => {
+                let start = map.pending.iter().map(|range| range.start).min();
+                let end = map.pending.iter().map(|range| range.end).max();
+                start
+                    .zip(end)
+                    .map_or((0, 0), |(start, end)| (start - map.first, end - start))
+            }
+            Stored::Nothing => (0, 0),
+        };
+        let loss = self.loss(map, offset, len);
+        let (was_failed, is_failed, id) = (map.failed, map.subject.failed(), map.id);
+        let Err(error) = result else {
+            if was_failed {
+                return Err(format!("{call}: Ok, and the map has failed"));
+            }
+            // Parts that were committed apart leave out what is between them.
+            if let (Some(page), false) = (loss, matches!(stored, Stored::Pending)) {
+                return Err(format!("{call}: Ok, and page {page} of the map is lost"));
+            }
+            self.stored(slot, stored);
+            return Ok(());
+        };
+        if was_failed {
+            let same = matches!(
+                error,
+                Error::Sys {
+                    call: Call::Msync,
+                    ..
+                }
+            );
+            return if same && is_failed {
+                Ok(())
+            } else {
+                Err(format!("{call}: {error:?}, and the map has failed"))
+            };
+        }
+        if let Error::Lost { offset: told } = error {
+            if matches!(stored, Stored::Nothing) && map.hull().is_some() {
+                return Ok(());
+            }
+            let Some(page) = loss else {
+                return Err(format!("{call}: {error:?}, and nothing is lost"));
+            };
+            let told = map.page_range(told as usize, 1).start;
+            return if told == page || matches!(stored, Stored::Pending) {
+                Ok(())
+            } else {
+                Err(format!("{call}: {error:?}, and page {page} is lost"))
+            };
+        }
+        // A chip that stores all makes it dirty first: it tells an older error, once, and nothing is left to retry.
+        let retried = call == "commit" && matches!(stored, Stored::Range(..));
+        if let Error::Sys {
+            call: Call::Msync | Call::Fsync | Call::SyncFileRange,
+            errno,
+            offset: o,
+            len: l,
+        } = error
+        {
+            let unknown = [
+                Errno::INTR,
+                Errno::BADF,
+                Errno::INVAL,
+                Errno::PERM,
+                Errno::NOSYS,
+                Errno::SPIPE,
+            ];
+            // MS_ASYNC stores nothing.
+            if !is_failed && !unknown.contains(&errno) && call != "flush_async" && !retried {
+                return Err(format!("{call}: {error:?} is not remembered"));
+            }
+            if let (Stored::Range(offset, len), false) = (stored, call == "retry")
+                && (o, l) != (offset as u64, len as u64)
+                && !["start_writeback", "flush_async"].contains(&call)
+            {
+                return Err(format!("{call} of {len} bytes at {offset}: {error:?}"));
+            }
+            self.maps[slot].as_mut().expect("as before").failed = is_failed;
+            self.tell(id, Some(slot));
+        }
+        self.has_cause(call, &error)
+    }
+
+    pub(crate) fn retry(&mut self, slot: usize) -> Verdict {
+        let map = self.maps[slot].as_mut().expect("it was called");
+        let (len, id) = (map.subject.len(), map.id);
+        let result = map.subject.retry();
+        let is_failed = map.subject.failed();
+        self.read_again()?;
+        let map = self.maps[slot].as_ref().expect("as before");
+        let loss = self
+            .loss(map, 0, 0)
+            .or_else(|| map.hull().map(|hull| hull.start));
+        match result {
+            Ok(()) => {
+                if is_failed {
+                    return Err("retry: Ok, and failed() says no".into());
+                }
+                if let Some(page) = loss.filter(|_| map.contained) {
+                    return Err(format!("retry: Ok, and page {page} is lost"));
+                }
+                let map = self.maps[slot].as_mut().expect("as before");
+                map.failed = false;
+                map.trusted = true;
+                map.pending.clear();
+                self.stored(slot, Stored::Range(0, len));
+                Ok(())
+            }
+            Err(error) => {
+                // Of what was never told to fail, it cannot know whether it was stored before it was dropped.
+                let pending_is_lost = map.had_loss || !map.failed;
+                let was = map.failed;
+                if was && !is_failed {
+                    return Err(format!("retry: {error:?}, and the failure is forgotten"));
+                }
+                if let Error::Sys {
+                    call: Call::Msync, ..
+                } = error
+                {
+                    self.tell(id, Some(slot));
+                }
+                let lost = matches!(error, Error::Lost { .. });
+                self.maps[slot].as_mut().expect("as before").failed = is_failed;
+                if lost && (loss.is_some() || pending_is_lost) {
+                    return Ok(());
+                }
+                self.has_cause("retry", &error)
+            }
+        }
+    }
+
+    pub(crate) fn same_len(&self, call: &str) -> Verdict {
+        let len = self.peer.metadata().expect("an open file").len();
+        if self.ground.is_device() || len == self.file_len as u64 {
+            return Ok(());
+        }
+        Err(format!(
+            "{call}: the file has {len} bytes, and not {}",
+            self.file_len
+        ))
+    }
+
+    pub(crate) fn or_cause(&self, call: &str, result: Result<(), Error>, odd: bool) -> Verdict {
+        match result {
+            Err(error) if !odd => self.has_cause(call, &error),
+            _ => Ok(()),
+        }
+    }
+}

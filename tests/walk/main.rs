@@ -1,0 +1,187 @@
+//! Random walks over the calls of the library, and over what may come between: a device that fails, a disk that fills,
+//! a peer that truncates, signals, forks, a kernel that refuses. Each walk is a process, and is judged after each step.
+//!
+//! `RAWMAP_WALKS` is how many walks each place of the file gets; `RAWMAP_WALK_SEED` is the seed of the first.
+
+mod board;
+mod call;
+mod change;
+mod event;
+mod found;
+mod judge;
+mod step;
+mod subject;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use rawmap_tests::disk::On;
+use rawmap_tests::{is_slow, skip};
+
+use board::Board;
+use step::Step;
+use world::{Ground, World};
+
+/// Steps of a walk, at most.
+const STEPS: usize = 30;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number"))
+    })
+}
+
+/// In the process of the walk.
+fn walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
+    event::install_handlers();
+    let mut world = World::new(ground);
+    for (number, step) in steps.iter().enumerate() {
+        board.at(number);
+        world.step(*step)?;
+        if !step.is_event() {
+            board.count(step, &world.causes.happened);
+        }
+        world.check()?;
+    }
+    board.at(steps.len());
+    world.end()
+}
+
+/// Takes a walk in a process of its own. The error tells at which step it went wrong.
+fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
+    /// Seconds; a walk takes some milliseconds.
+    const PATIENCE: u32 = 60;
+    board.begin();
+    // SAFETY: this process has one thread.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: a walk that hangs is ended by the signal.
+        unsafe { libc::alarm(PATIENCE) };
+        std::panic::set_hook(Box::new(|_| {}));
+        let result = catch_unwind(AssertUnwindSafe(|| walk(ground, steps, board)));
+        let result = result.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(format!(
+                "panic: {}",
+                text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("")
+            ))
+        });
+        if let Err(text) = &result {
+            board.tell(text);
+        }
+        // SAFETY: ends the child; what the parent left unwritten is not its own.
+        unsafe { libc::_exit(if result.is_ok() { 0 } else { board::BROKEN }) }
+    }
+    assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
+    let mut status = 0;
+    // SAFETY: our own child.
+    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {}
+    let at = board.step();
+    let place = steps
+        .get(at)
+        .map_or("the end".to_owned(), |step| format!("step {at}, {step:?}"));
+    let why = if libc::WIFSIGNALED(status) {
+        match libc::WTERMSIG(status) {
+            libc::SIGALRM => format!("it hangs for {PATIENCE} s"),
+            signal => format!("it died of signal {signal}"),
+        }
+    } else {
+        match libc::WEXITSTATUS(status) {
+            0 => return Ok(()),
+            board::BROKEN => board.told(),
+            board::DIED => "it died of SIGBUS".to_owned(),
+            other => format!("it ended with {other}"),
+        }
+    };
+    Err(format!("at {place}: {why}"))
+}
+
+fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
+    let mut ground = match Ground::new(on) {
+        Ok(ground) => ground,
+        Err(reason) => {
+            skip(name, &reason);
+            return Ok(());
+        }
+    };
+    let count = number("RAWMAP_WALKS").unwrap_or(if is_slow() { 10 } else { 150 });
+    let first = number("RAWMAP_WALK_SEED").unwrap_or_else(rand_seed);
+    let board = Board::new();
+    let begin = std::time::Instant::now();
+    let mut told = begin;
+    for seed in first..first + count {
+        if told.elapsed().as_secs() >= 20 {
+            told = std::time::Instant::now();
+            println!("{name}: {} of {count} walks", seed - first);
+        }
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let config = Config {
+            cases: 1,
+            failure_persistence: None,
+            max_shrink_iters: number("RAWMAP_WALK_SHRINKS").unwrap_or(3000) as u32,
+            ..Config::default()
+        };
+        let mut runner =
+            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let ground = std::cell::RefCell::new(&mut ground);
+        let result = runner.run(&step::walks(STEPS), |steps| {
+            let mut ground = ground.borrow_mut();
+            if ground.reset().is_err() {
+                **ground = Ground::new(on).expect("as before");
+                ground.reset().expect("a new one");
+            }
+            try_walk(&ground, &steps, &board).map_err(TestCaseError::fail)
+        });
+        if let Err(TestError::Fail(reason, steps)) = result {
+            println!(
+                "{name}: walk {} broke a promise {reason}\n",
+                seed - first + 1
+            );
+            println!(
+                "Again: RAWMAP_WALK_SEED={seed} RAWMAP_WALKS=1 cargo test --package rawmap-tests --test walk -- {name}"
+            );
+            println!("For found.rs:\n\n    (\"{seed}\", {on:?}, &{steps:?}),\n");
+            return Err(Failed::from(reason.message().to_owned()));
+        }
+        if let Err(error) = result {
+            return Err(Failed::from(error.to_string()));
+        }
+    }
+    println!(
+        "{name}: {count} walks from seed {first}, {} s",
+        begin.elapsed().as_secs()
+    );
+    if count >= 1000 {
+        board.print();
+        for pair in board.missing(50) {
+            println!("met less than 50 times: {pair}");
+        }
+    }
+    Ok(())
+}
+
+fn rand_seed() -> u64 {
+    // Another one each time, and short enough to type.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |time| {
+        u64::from(time.subsec_nanos()) << 8 | u64::from(std::process::id() % 256)
+    })
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // A child of fork(2) has the thread that called it, and no other.
+    arguments.test_threads = Some(1);
+    let place = |name: &'static str, on| Trial::test(name, move || walks(name, on));
+    let trials = vec![
+        place("walk::in_memory", None),
+        place("walk::on_a_device", Some(On::Device)),
+        place("walk::on_ext4", Some(On::Ext4)),
+        Trial::test("walk::found", found::all),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,309 @@
+//! The steps of a walk: calls of the library, and events that come between.
+
+use proptest::prelude::*;
+
+/// The walk has as many maps, and as many open files of the one file.
+pub const SLOTS: usize = 3;
+/// The most pages that the file has in a walk.
+pub const PAGES: usize = 12;
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Raw,
+    /// rawmap's own, which keeps the file.
+    Kept,
+    Mut,
+    Tracked,
+    Shared,
+    Flash,
+    Buffered,
+    Cursor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    Normal,
+    Random,
+    WillNeed,
+    DontFork,
+    /// Takes the pages out of the page tables.
+    DontNeed,
+}
+
+/// A system call that a filter refuses from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Msync,
+    Mmap,
+    Munmap,
+    Mremap,
+    Mprotect,
+    Madvise,
+    Mincore,
+    Futex,
+    Fallocate,
+    Fsync,
+    SyncFileRange,
+    Fadvise,
+    Mlock,
+}
+
+/// A place in a map or in the file: a page, and in 65536ths how far into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At(pub u8, pub u16);
+
+/// The slot is the first word of each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Map {
+        slot: u8,
+        kind: Kind,
+        file: u8,
+        from: At,
+        pages: u8,
+        contained: bool,
+        scattered: bool,
+    },
+    Unmap(u8),
+    Write(u8, At, u16, u8),
+    Read(u8, At),
+    Flush(u8),
+    FlushRange(u8, At, u16),
+    FlushAsync(u8),
+    FlushAll(u8),
+    StartWriteback(u8),
+    Commit(u8, bool),
+    Retry(u8),
+    /// None, read, or read and write.
+    Protect(u8, At, u16, u8),
+    ProtectAll(u8, u8),
+    Advise(u8, At, u16, Hint),
+    Lock(u8, At, u16),
+    Unlock(u8, At, u16),
+    PrefaultRead(u8, At, u16),
+    PrefaultWrite(u8, At, u16),
+    Grow(u8, u8),
+    Remap(u8, u8),
+    Acknowledge(u8),
+    Recover(u8),
+    Reserve(u8, u8),
+    /// A thread writes while this one commits.
+    Together(u8, At, u8),
+
+    Fail,
+    Work,
+    Fill,
+    Empty,
+    /// Another open file writes back, and is told.
+    Told,
+    /// The kernel writes back by itself.
+    WriteBack,
+    DropClean,
+    Open(u8),
+    Truncate(u8),
+    Punch(u8, u8),
+    Peer(At, u16, u8),
+    Timer(bool),
+    Fork,
+    Refuse(Refused, u8),
+    Nobody,
+}
+
+impl Step {
+    /// The name of its variant.
+    pub fn name(&self) -> String {
+        let text = format!("{self:?}");
+        let end = text.find(|letter: char| !letter.is_alphanumeric());
+        text[..end.unwrap_or(text.len())].to_owned()
+    }
+
+    /// Whether it is something that happens, and no call.
+    pub fn is_event(&self) -> bool {
+        EVENTS.contains(&self.name().as_str())
+    }
+}
+
+pub const CALLS: &[&str] = &[
+    "Map",
+    "Unmap",
+    "Write",
+    "Read",
+    "Flush",
+    "FlushRange",
+    "FlushAsync",
+    "FlushAll",
+    "StartWriteback",
+    "Commit",
+    "Retry",
+    "Protect",
+    "ProtectAll",
+    "Advise",
+    "Lock",
+    "Unlock",
+    "PrefaultRead",
+    "PrefaultWrite",
+    "Grow",
+    "Remap",
+    "Acknowledge",
+    "Recover",
+    "Reserve",
+    "Together",
+];
+
+pub const EVENTS: &[&str] = &[
+    "Fail",
+    "Work",
+    "Fill",
+    "Empty",
+    "Told",
+    "WriteBack",
+    "DropClean",
+    "Open",
+    "Truncate",
+    "Punch",
+    "Peer",
+    "Timer",
+    "Fork",
+    "Refuse",
+    "Nobody",
+];
+
+fn at() -> impl Strategy<Value = At> {
+    // The ends of pages are where mistakes are made.
+    let into = prop_oneof![Just(0), Just(u16::MAX), any::<u16>()];
+    (0..PAGES as u8, into).prop_map(|(page, into)| At(page, into))
+}
+
+/// Some bytes, or some pages.
+fn len() -> impl Strategy<Value = u16> {
+    prop_oneof![1..4u16, 1..6000u16, 4000..30_000u16]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    use Kind::{Buffered, Cursor, Flash, Kept, Mut, Raw, Shared, Tracked};
+    prop_oneof![
+        4 => Just(Raw), 1 => Just(Kept), 2 => Just(Mut), 3 => Just(Tracked), 2 => Just(Shared),
+        1 => Just(Flash), 1 => Just(Buffered), 1 => Just(Cursor),
+    ]
+}
+
+fn map() -> impl Strategy<Value = Step> {
+    let aligned = prop_oneof![1 => at(), 2 => (0..3u8).prop_map(|page| At(page, 0))];
+    let flags = (any::<bool>(), prop::bool::weighted(0.2));
+    let numbers = (0..SLOTS as u8, 0..SLOTS as u8, 0..PAGES as u8 + 1);
+    (numbers, kind(), aligned, flags).prop_map(
+        |((slot, file, pages), kind, from, (contained, scattered))| Step::Map {
+            slot,
+            kind,
+            file,
+            from,
+            pages,
+            contained,
+            scattered,
+        },
+    )
+}
+
+fn call() -> BoxedStrategy<Step> {
+    use Step::*;
+    let slot = 0..SLOTS as u8;
+    let range = (slot.clone(), at(), len()).boxed();
+    let hint = prop_oneof![
+        Just(Hint::Normal),
+        Just(Hint::Random),
+        Just(Hint::WillNeed),
+        Just(Hint::DontFork),
+        Just(Hint::DontNeed),
+    ];
+    let pages = (slot.clone(), 0..PAGES as u8 + 1);
+    prop_oneof![
+        4 => map(),
+        1 => slot.clone().prop_map(Unmap),
+        9 => (slot.clone(), at(), len(), 1u8..).prop_map(|(s, a, l, b)| Write(s, a, l, b)),
+        1 => (slot.clone(), at()).prop_map(|(s, a)| Read(s, a)),
+        2 => slot.clone().prop_map(Flush),
+        4 => range.clone().prop_map(|(s, a, l)| FlushRange(s, a, l)),
+        1 => slot.clone().prop_map(FlushAsync),
+        1 => slot.clone().prop_map(FlushAll),
+        1 => slot.clone().prop_map(StartWriteback),
+        3 => (slot.clone(), any::<bool>()).prop_map(|(s, apart)| Commit(s, apart)),
+        3 => slot.clone().prop_map(Retry),
+        1 => (range.clone(), 0..3u8).prop_map(|((s, a, l), to)| Protect(s, a, l, to)),
+        1 => (slot.clone(), 0..3u8).prop_map(|(s, to)| ProtectAll(s, to)),
+        1 => (range.clone(), hint).prop_map(|((s, a, l), hint)| Advise(s, a, l, hint)),
+        1 => range.clone().prop_map(|(s, a, l)| Lock(s, a, l)),
+        1 => range.clone().prop_map(|(s, a, l)| Unlock(s, a, l)),
+        1 => range.clone().prop_map(|(s, a, l)| PrefaultRead(s, a, l)),
+        1 => range.prop_map(|(s, a, l)| PrefaultWrite(s, a, l)),
+        2 => pages.clone().prop_map(|(s, p)| Grow(s, p)),
+        1 => pages.clone().prop_map(|(s, p)| Remap(s, p)),
+        1 => slot.clone().prop_map(Acknowledge),
+        2 => slot.clone().prop_map(Recover),
+        1 => pages.prop_map(|(p, q)| Reserve(p, q)),
+        1 => (slot, at(), 1u8..).prop_map(|(s, a, b)| Together(s, a, b)),
+    ]
+    .boxed()
+}
+
+fn refused() -> impl Strategy<Value = Step> {
+    use Refused::*;
+    let call = prop::sample::select(vec![
+        Msync,
+        Mmap,
+        Munmap,
+        Mremap,
+        Mprotect,
+        Madvise,
+        Mincore,
+        Futex,
+        Fallocate,
+        Fsync,
+        SyncFileRange,
+        Fadvise,
+        Mlock,
+    ]);
+    (call, 0..ERRNOS.len() as u8).prop_map(|(call, errno)| Step::Refuse(call, errno))
+}
+
+/// What a filter answers.
+pub const ERRNOS: [i32; 7] = [
+    libc::ENOSYS,
+    libc::EPERM,
+    libc::EINTR,
+    libc::EAGAIN,
+    libc::ENOMEM,
+    libc::EINVAL,
+    libc::EIO,
+];
+
+fn event() -> BoxedStrategy<Step> {
+    use Step::*;
+    let page = 0..PAGES as u8;
+    prop_oneof![
+        3 => Just(Fail), 5 => Just(Work), 1 => Just(Fill), 2 => Just(Empty), 2 => Just(Told),
+        2 => Just(WriteBack), 1 => Just(DropClean),
+        1 => (0..SLOTS as u8).prop_map(Open),
+        2 => (0..PAGES as u8 + 1).prop_map(Truncate),
+        1 => (page.clone(), page).prop_map(|(p, q)| Punch(p, q)),
+        1 => (at(), len(), 1u8..).prop_map(|(a, l, b)| Peer(a, l, b)),
+        1 => any::<bool>().prop_map(Timer),
+        1 => Just(Fork),
+        1 => refused(),
+        1 => Just(Nobody),
+    ]
+    .boxed()
+}
+
+/// Walks of at most `len` steps, of which some have no event at all.
+pub fn walks(len: usize) -> impl Strategy<Value = Vec<Step>> {
+    let mixed = prop_oneof![4 => call(), 1 => event()];
+    let steps = prop_oneof![
+        4 => prop::collection::vec(mixed, 1..len),
+        1 => prop::collection::vec(call(), 1..len),
+    ];
+    (map(), steps).prop_map(|(first, mut steps)| {
+        steps.insert(0, first);
+        steps
+    })
+}

@@ -1,0 +1,457 @@
+//! The state of a walk: the file, what is open of it and mapped, and what has happened.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+
+use rawmap_tests::disk::{FailingDisk, On, fill_with};
+use rawmap_tests::model::Model;
+
+use crate::step::{At, EVENTS, PAGES, Refused, SLOTS};
+use crate::subject::Subject;
+
+/// Pages of the file when a walk begins.
+pub const PAGES_AT_START: usize = 8;
+
+/// Where the file is.
+pub enum Ground {
+    Disk(FailingDisk, On),
+    /// It has no medium.
+    Memory(File),
+}
+
+impl Ground {
+    /// # Errors
+    ///
+    /// Why there is no disk.
+    pub fn new(on: Option<On>) -> Result<Self, String> {
+        Ok(match on {
+            Some(on) => Self::Disk(FailingDisk::new(on)?, on),
+            None => {
+                let memory = rawmap::memfd::MemfdOptions::new().create("walk");
+                Self::Memory(memory.map_err(|error| error.to_string())?)
+            }
+        })
+    }
+
+    pub fn file(&self) -> &File {
+        match self {
+            Self::Disk(disk, _) => &disk.file,
+            Self::Memory(file) => file,
+        }
+    }
+
+    pub fn disk(&self) -> Option<&FailingDisk> {
+        match self {
+            Self::Disk(disk, _) => Some(disk),
+            Self::Memory(_) => None,
+        }
+    }
+
+    pub fn is_device(&self) -> bool {
+        matches!(self, Self::Disk(_, On::Device))
+    }
+
+    /// Makes the file one of zeros, which are on the medium, in holes of the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk is of no use any more.
+    pub fn reset(&self) -> Result<(), String> {
+        let text = |error: std::io::Error| error.to_string();
+        let file = self.file();
+        let len = PAGES_AT_START * page();
+        if let Some(disk) = self.disk() {
+            disk.recover();
+        }
+        // What the last walk left is of no interest.
+        let _ = file.sync_all();
+        if !self.is_device() {
+            file.set_len(0).map_err(text)?;
+            file.set_len(len as u64).map_err(text)?;
+        }
+        let Some(disk) = self.disk() else {
+            return Ok(());
+        };
+        let len = if self.is_device() {
+            PAGES * page()
+        } else {
+            len
+        };
+        file.write_all_at(&vec![0; len], 0).map_err(text)?;
+        file.sync_all().map_err(text)?;
+        disk.make_holes()
+    }
+}
+
+pub fn page() -> usize {
+    rawmap::page_size().expect("the kernel tells it").get()
+}
+
+/// An open file, and a number to know it by: the kernel tells a failure once for each.
+pub struct Opened {
+    pub file: File,
+    pub id: usize,
+}
+
+pub struct Mapped {
+    pub subject: Subject,
+    /// Which slot's open file it was made of, and the number of that.
+    pub file: usize,
+    pub id: usize,
+    /// Its first byte in the file.
+    pub first: usize,
+    pub contained: bool,
+    /// No failure was told to another map of the same open file: what it says of the medium is so.
+    pub trusted: bool,
+    pub failed: bool,
+    /// More than one VMA.
+    pub split: bool,
+    /// Ranges of the file that a commit has to store.
+    pub pending: Vec<std::ops::Range<usize>>,
+    /// By page of the map: it was replaced by memory.
+    pub replaced: Vec<bool>,
+    /// The page of a loss that was not acknowledged.
+    pub lost: Option<usize>,
+    /// There was a loss at some time.
+    pub had_loss: bool,
+    /// By page: 0 for no access, 1 for loads, 2 for stores.
+    pub may: Vec<u8>,
+}
+
+impl Mapped {
+    pub fn pages(&self) -> usize {
+        let head = self.first % page();
+        (head + self.subject.len().max(1)).div_ceil(page())
+    }
+
+    /// After the length changed.
+    pub fn fit(&mut self) {
+        let pages = self.pages();
+        let last = self.may.last().copied().unwrap_or(2);
+        self.may.resize(pages, last);
+        self.replaced.resize(pages, false);
+    }
+
+    /// The pages of the map that hold some of its bytes.
+    pub fn page_range(&self, offset: usize, len: usize) -> std::ops::Range<usize> {
+        let head = self.first % page();
+        (head + offset) / page()..(head + offset + len).div_ceil(page())
+    }
+
+    /// Where the page of the map begins in the file.
+    pub fn place(&self, number: usize) -> usize {
+        self.first / page() * page() + number * page()
+    }
+
+    /// From the first page that was replaced to the last.
+    pub fn hull(&self) -> Option<std::ops::Range<usize>> {
+        let first = self.replaced.iter().position(|replaced| *replaced)?;
+        let last = self.replaced.iter().rposition(|replaced| *replaced)?;
+        Some(first..last + 1)
+    }
+}
+
+#[derive(Default)]
+pub struct Causes {
+    /// By event, whether it has happened.
+    pub happened: [bool; EVENTS.len()],
+    pub fails: bool,
+    pub failed: bool,
+    pub full: bool,
+    pub was_full: bool,
+    pub truncated: bool,
+    pub holes: bool,
+    pub nobody: bool,
+    pub refused: Vec<(Refused, i32)>,
+}
+
+impl Causes {
+    /// Something was refused that containment is made of.
+    pub fn may_not_contain(&self) -> bool {
+        let needed = [
+            Refused::Mmap,
+            Refused::Munmap,
+            Refused::Mremap,
+            Refused::Mprotect,
+            Refused::Madvise,
+        ];
+        self.refused.iter().any(|(call, _)| needed.contains(call))
+    }
+}
+
+pub struct World<'g> {
+    pub ground: &'g Ground,
+    pub files: Vec<Opened>,
+    pub opened: usize,
+    /// Of the other process that uses the file.
+    pub peer: File,
+    pub filler: Option<File>,
+    pub maps: [Option<Mapped>; SLOTS],
+    pub told: std::collections::BTreeSet<usize>,
+    pub model: Model,
+    pub file_len: usize,
+    pub causes: Causes,
+    canaries: Vec<&'static [u8]>,
+}
+
+const CANARY: u8 = 0xC5;
+
+impl<'g> World<'g> {
+    pub fn new(ground: &'g Ground) -> Self {
+        let open = || open(ground.file()).expect("a file that is open");
+        let filler = match ground {
+            Ground::Disk(disk, On::Ext4) => Some(disk.unnamed()),
+            _ => None,
+        };
+        let pages = if ground.is_device() {
+            PAGES
+        } else {
+            PAGES_AT_START
+        };
+        Self {
+            ground,
+            files: (0..SLOTS).map(|id| Opened { file: open(), id }).collect(),
+            opened: SLOTS,
+            peer: open(),
+            filler,
+            maps: Default::default(),
+            told: Default::default(),
+            model: Model::new(&vec![0; PAGES * page()]),
+            file_len: pages * page(),
+            causes: Causes::default(),
+            canaries: Vec::new(),
+        }
+    }
+
+    /// A page of nobody's beside the maps.
+    pub fn add_canary(&mut self) {
+        let (prot, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping, which stays until the process ends.
+        unsafe {
+            let canary = libc::mmap(std::ptr::null_mut(), page(), prot, flags, -1, 0);
+            if canary != libc::MAP_FAILED {
+                canary.cast::<u8>().write_bytes(CANARY, page());
+                self.canaries
+                    .push(std::slice::from_raw_parts(canary.cast(), page()));
+            }
+        }
+    }
+
+    /// Opens the file once more.
+    pub fn open(&mut self, slot: usize) {
+        if let Ok(file) = open(self.ground.file()) {
+            let id = self.opened;
+            self.opened += 1;
+            self.files[slot] = Opened { file, id };
+            if self.causes.failed {
+                // Others may have been told before.
+                self.told.insert(id);
+            }
+        }
+    }
+
+    /// A failure was told to this open file: its other maps do not hear of it.
+    pub fn tell(&mut self, id: usize, but: Option<usize>) {
+        self.told.insert(id);
+        for (slot, map) in self.maps.iter_mut().enumerate() {
+            if let Some(map) = map.as_mut().filter(|map| map.id == id && Some(slot) != but) {
+                map.trusted = false;
+            }
+        }
+    }
+
+    /// Byte of the file that a place is.
+    pub fn in_file(at: At) -> usize {
+        usize::from(at.0) * page() + ((usize::from(at.1) * page()) >> 16)
+    }
+
+    pub fn set_zeros(&mut self, from: usize, to: usize) {
+        if from < to {
+            self.model.write(from, &vec![0; to - from]);
+        }
+    }
+
+    pub fn set_len(&mut self, len: usize) {
+        if self.peer.set_len(len as u64).is_err() {
+            return;
+        }
+        let (from, to) = (len.min(self.file_len), len.max(self.file_len));
+        self.set_zeros(from, to);
+        self.causes.truncated |= len < self.file_len;
+        self.causes.holes = true;
+        self.file_len = len;
+    }
+
+    pub fn punch(&mut self, first: usize, pages: usize) {
+        let end = ((first + pages) * page()).min(self.file_len);
+        let start = first * page();
+        if start >= end {
+            return;
+        }
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let (offset, len) = (start as libc::off_t, (end - start) as libc::off_t);
+        // SAFETY: plain system call.
+        if unsafe { libc::fallocate(self.peer.as_raw_fd(), mode, offset, len) } == 0 {
+            self.set_zeros(start, end);
+            self.causes.holes = true;
+        }
+    }
+
+    pub fn peer_writes(&mut self, from: usize, len: usize, byte: u8) {
+        let end = (from + len).min(self.file_len);
+        if from >= end {
+            return;
+        }
+        let bytes = vec![byte; end - from];
+        // The disk may be full.
+        let written = self.peer.write_at(&bytes, from as u64).unwrap_or(0);
+        self.model.write(from, &bytes[..written]);
+    }
+
+    pub fn fill(&mut self, full: bool) {
+        let Some(filler) = &self.filler else { return };
+        if full && !self.causes.fails {
+            // Else the filler's own blocks are refused.
+            fill_with(filler);
+            // SAFETY: plain system call.
+            unsafe { libc::fsync(filler.as_raw_fd()) };
+            self.causes.was_full = true;
+            self.causes.full = true;
+        } else if !full {
+            let _ = filler.set_len(0);
+            self.causes.full = false;
+        }
+    }
+
+    pub fn fail(&mut self, fails: bool) {
+        let Some(disk) = self.ground.disk() else {
+            return;
+        };
+        if fails && !self.causes.fails {
+            disk.fail();
+        } else if !fails && self.causes.fails {
+            disk.recover();
+        }
+        self.causes.fails = fails;
+        self.causes.failed |= fails;
+    }
+
+    /// What the kernel dropped because it took it for stored reads as the medium has it.
+    pub fn read_again(&mut self) -> Result<(), String> {
+        let mut bytes = vec![0; self.file_len];
+        self.peer
+            .read_exact_at(&mut bytes, 0)
+            .map_err(|error| format!("read of the file: {error}"))?;
+        if bytes == self.model.live()[..self.file_len] {
+            return Ok(());
+        }
+        let medium = self.causes.failed.then(|| self.medium()).flatten();
+        let medium = medium.ok_or_else(|| self.differs("the file", &bytes, 0))?;
+        for at in 0..self.file_len {
+            if bytes[at] != self.model.live()[at] {
+                if bytes[at] != medium[at] {
+                    return Err(self.differs("the file", &bytes, 0));
+                }
+                self.model.write(at, &[bytes[at]]);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn medium(&self) -> Option<Vec<u8>> {
+        let disk = self.ground.disk()?;
+        Some(disk.medium(0, PAGES * page()))
+    }
+
+    fn differs(&self, what: &str, bytes: &[u8], from: usize) -> String {
+        let live = &self.model.live()[from..][..bytes.len()];
+        let at = live
+            .iter()
+            .zip(bytes)
+            .position(|(one, other)| one != other)
+            .unwrap_or(0);
+        format!(
+            "{what} has {} at byte {} of the file, and not {}",
+            bytes[at],
+            from + at,
+            live[at]
+        )
+    }
+
+    /// All that holds after each step.
+    pub fn check(&mut self) -> Result<(), String> {
+        self.read_again()?;
+        for slot in 0..SLOTS {
+            self.check_map(slot)?;
+        }
+        if self
+            .canaries
+            .iter()
+            .any(|canary| canary.iter().any(|byte| *byte != CANARY))
+        {
+            return Err("memory beside the maps has changed".into());
+        }
+        if let Some(medium) = self.medium() {
+            let mut lost = self.model.lost(&medium);
+            if let Ground::Disk(disk, On::Ext4) = self.ground
+                && self.causes.failed
+            {
+                // The kernel's bug, by which a retry on new blocks is in vain.
+                let unrecorded = self.model.lost(&disk.blocks(0, PAGES * page()));
+                lost.retain(|at| unrecorded.binary_search(at).is_ok());
+            }
+            if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+                return Err(format!(
+                    "{} bytes that were promised are not on the medium: {first} to {last} of the file",
+                    lost.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_map(&self, slot: usize) -> Result<(), String> {
+        let Some(map) = &self.maps[slot] else {
+            return Ok(());
+        };
+        if map.subject.failed() != map.failed {
+            return Err(format!(
+                "slot {slot}: failed() is {}, and not {}",
+                !map.failed, map.failed
+            ));
+        }
+        let lost = map
+            .subject
+            .lost()
+            .map(|offset| map.page_range(offset, 1).start);
+        if lost != map.lost {
+            return Err(format!(
+                "slot {slot}: lost() is of page {lost:?}, and not {:?}",
+                map.lost
+            ));
+        }
+        let end = map.first + map.subject.len();
+        for number in 0..map.pages() {
+            let from = map.place(number).max(map.first);
+            let to = (map.place(number) + page()).min(end).min(self.file_len);
+            if map.may[number] == 0 || map.replaced[number] || from >= to {
+                continue;
+            }
+            let mut bytes = vec![0; to - from];
+            map.subject.read(from - map.first, &mut bytes);
+            if bytes != self.model.live()[from..to] {
+                return Err(self.differs(&format!("slot {slot}"), &bytes, from));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(file: &File) -> std::io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).write(true).open(path)
+}
