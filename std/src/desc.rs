@@ -13,12 +13,9 @@
 use std::any::TypeId;
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-
-use rawmap_core::{Call, Errno, Error};
 
 /// Hands a descriptor to a constructor. Made by [`MmapAsRawDesc`].
 pub struct MmapRawDescriptor {
@@ -26,19 +23,16 @@ pub struct MmapRawDescriptor {
 }
 
 impl MmapRawDescriptor {
-    /// # Errors
-    ///
-    /// - `EBADF`: the number is negative. The kernel gives other meanings to some of those, and -1
-    ///   is not a value of `BorrowedFd`.
+    /// Of a negative number, another one that no file has: the kernel gives other meanings to some of those, and -1 is not a
+    /// value of `BorrowedFd`.
     #[inline]
-    pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
-        if self.file < 0 {
-            return Err(refused(Call::Mmap, Errno::BADF));
-        }
+    pub(crate) const fn borrow(&self) -> BorrowedFd<'_> {
+        // A table of open files is not as long.
+        let number = if self.file < 0 { RawFd::MAX } else { self.file };
         // SAFETY: not -1. That it stays open is up to the caller. If it
         // does not, a call gets EBADF or another file; the borrow ends with the constructor, and the one
         // constructor whose soundness rests on which file it is (`map_if_safe`) takes a duplicate.
-        Ok(unsafe { BorrowedFd::borrow_raw(self.file) })
+        unsafe { BorrowedFd::borrow_raw(number) }
     }
 }
 
@@ -48,19 +42,6 @@ impl fmt::Debug for MmapRawDescriptor {
             .field(&self.file)
             .finish()
     }
-}
-
-/// Makes an error of a call that has no range.
-#[cold]
-pub(crate) fn refused(call: Call, errno: Errno) -> io::Error {
-    let (offset, len) = (0, 0);
-    let error = Error::Sys {
-        call,
-        errno,
-        offset,
-        len,
-    };
-    error.into()
 }
 
 /// Names what a map can be made of: a reference to anything with a descriptor, such as `&File`, or a bare `RawFd`.

@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rawmap_core::{self as core, AsFd, Call, Errno, Error, Mutable, PageSize, memfd};
 
-use crate::desc::{MmapAsRawDesc, MmapRawDescriptor, is_owned, refused};
+use crate::desc::{MmapAsRawDesc, MmapRawDescriptor, is_owned};
 use crate::map::{Mmap, MmapMut, MmapRaw};
 
 /// Says how to map: offset, length and flags. Make one, set what differs from the default, call a
@@ -63,7 +63,7 @@ macro_rules! constructors {
         #[allow(unsafe_code, reason = "memmap2's signature; passes the duty on")]
         pub unsafe fn $name<T: MmapAsRawDesc>(&self, file: T) -> io::Result<$map> {
             // SAFETY: the caller's duty, passed on.
-            let map = unsafe { self.ready_without_file()?.$name(file.as_raw_desc().borrow()?)? };
+            let map = unsafe { self.ready_without_file()?.$name(file.as_raw_desc().borrow())? };
             Ok(map.into())
         }
     )*};
@@ -152,7 +152,7 @@ impl MmapOptions {
         };
         let map = MmapRaw::from(map);
         if self.keep_file {
-            return Ok(map.keep(duplicate(file.borrow()?)?));
+            return Ok(map.keep(duplicate(file.borrow())?));
         }
         Ok(map)
     }
@@ -185,9 +185,9 @@ impl MmapOptions {
     pub unsafe fn map_mut<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapMut> {
         let desc = file.as_raw_desc();
         // SAFETY: the caller's duty, passed on.
-        let map = MmapMut::from(unsafe { self.ready()?.map_mut(desc.borrow()?)? });
+        let map = MmapMut::from(unsafe { self.ready()?.map_mut(desc.borrow())? });
         if self.keep_file {
-            return Ok(map.keep(duplicate(desc.borrow()?)?));
+            return Ok(map.keep(duplicate(desc.borrow())?));
         }
         Ok(map)
     }
@@ -216,7 +216,7 @@ impl MmapOptions {
     pub fn map_if_safe<T: MmapAsRawDesc>(&self, file: T) -> Result<Mmap, MapIfSafeError> {
         let desc = file.as_raw_desc();
         let failed = |error| MapIfSafeError(Why::MapFailed(error));
-        let file = desc.borrow().map_err(failed)?;
+        let file = desc.borrow();
         if !memfd::is_immutable(file) {
             // Only to learn the reason, in the order in which memmap2 looks for one. A map that is made
             // all the same, because the number means another file by now, is dropped.
@@ -246,7 +246,7 @@ impl MmapOptions {
     #[inline(always)]
     pub fn map_raw<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
         let desc = file.as_raw_desc();
-        self.raw::<T>(self.ready()?.map_raw(desc.borrow()?)?, &desc)
+        self.raw::<T>(self.ready()?.map_raw(desc.borrow())?, &desc)
     }
 
     /// Maps a file shared, for reading, without slices. A write through its pointer raises SIGSEGV.
@@ -257,7 +257,7 @@ impl MmapOptions {
     #[inline(always)]
     pub fn map_raw_read_only<T: MmapAsRawDesc>(&self, file: T) -> io::Result<MmapRaw> {
         let desc = file.as_raw_desc();
-        self.raw::<T>(self.ready()?.map_raw_read_only(desc.borrow()?)?, &desc)
+        self.raw::<T>(self.ready()?.map_raw_read_only(desc.borrow())?, &desc)
     }
 
     /// Maps a file in memory shared, for reading and writing, that no process can shorten: the seal `F_SEAL_SHRINK` is there
@@ -326,11 +326,13 @@ impl fmt::Debug for MmapOptions {
 }
 
 fn duplicate(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let error = |error: io::Error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::BADF);
-        refused(Call::Fcntl, errno)
+    let error = |error: io::Error| Error::Sys {
+        call: Call::Fcntl,
+        errno: Errno::from_io_error(&error).unwrap_or(Errno::BADF),
+        offset: 0,
+        len: 0,
     };
-    file.try_clone_to_owned().map_err(error)
+    Ok(file.try_clone_to_owned().map_err(error)?)
 }
 
 /// Tells why [`MmapOptions::map_if_safe`] gave no map.

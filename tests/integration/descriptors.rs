@@ -175,3 +175,16 @@ fn what_has_no_length_has_no_default_length() {
         100
     );
 }
+
+/// What the caller gave is in the text, also where the number is none.
+#[test]
+fn a_number_that_is_none_is_told_with_the_range() {
+    for number in [-1, -100, RawFd::MIN] {
+        let mut options = MmapOptions::new();
+        let refused = options.offset(8192).len(100).map_raw(number).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "mmap of 100 bytes at offset 8192: EBADF (9)"
+        );
+    }
+}

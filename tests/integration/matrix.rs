@@ -133,6 +133,7 @@ fn allowed_skips_name_tests() {
             }
             "pagesize" => read("tests/run"),
             "bench" => read("tests/benches/durable.rs"),
+            "walk" => read("tests/walk/main.rs"),
             _ => {
                 let death = format!("tests/death/{module}.rs");
                 let source = if root().join(&death).exists() {
