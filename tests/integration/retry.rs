@@ -226,6 +226,8 @@ fn pending_bytes_that_are_gone_are_told_though_another_was_told_of_the_failure()
         disk.recover();
         let lost = |error| matches!(error, rawmap_core::Error::Lost { offset: 20_000 });
         assert!(tracked.retry().is_err_and(lost), "{on:?}");
+        // What memory has there by now is not what was written.
+        failed(tracked.commit().unwrap_err());
         tracked.write(20_000, b"gone").unwrap();
         tracked.retry().unwrap();
         assert_eq!(disk.medium(20_000, 4), b"gone", "{on:?}");

@@ -23,6 +23,7 @@ use crate::sys::{self, AsFd, Errno, MsyncFlags};
 /// |---|---|---|
 /// | sound | a flush is `Ok` | sound |
 /// | any | a flush, or the collecting msync(2) of a retry, fails | failed, without a ticket |
+/// | any | a retry misses bytes that are pending | failed, without a ticket |
 /// | any | a retry begins | the same, with its ticket |
 /// | with the ticket | the retry stored all resident pages | sound |
 /// | another ticket, or none | the retry stored all resident pages | as it is |
@@ -403,7 +404,9 @@ impl MmapRaw {
         let ticket = self.health.begin_retry();
         let mut dirty = Ok(());
         if !self.is_private() {
-            check()?;
+            // Else the next commit would call stored what memory has in the place of those bytes.
+            let lost = || self.health.set_failed(self.failed().unwrap_or(Errno::IO));
+            check().inspect_err(|_| lost())?;
             dirty = self.dirty_again();
         }
         self.store(whole)?;
