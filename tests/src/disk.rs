@@ -344,7 +344,7 @@ impl Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        // The next to use the device is somebody else.
+        // Another user of the device comes next.
         let _ = fs::write(&self.limit, self.before.trim());
     }
 }

@@ -3,7 +3,7 @@
 use rawmap_core::{Call, Error, MmapOptions};
 
 use crate::event;
-use crate::judge::{Stored, Verdict};
+use crate::judge::{CHIP, Stored, Verdict};
 use crate::step::{At, ERRNOS, EVENTS, Kind, PAGES, Step};
 use crate::subject::{BLOCK, Subject};
 use crate::world::{Mapped, World, page};
@@ -16,7 +16,15 @@ impl World<'_> {
                 .iter()
                 .position(|event| *event == name)
                 .expect("a name");
-            self.causes.happened[number] = true;
+            // Not where it means nothing.
+            self.causes.happened[number] |= match step {
+                Step::Fail | Step::Work | Step::Told | Step::WriteBack => {
+                    self.ground.disk().is_some()
+                }
+                Step::Fill | Step::Empty => self.filler.is_some(),
+                Step::Truncate(_) => !self.ground.is_device(),
+                _ => true,
+            };
         }
         match step {
             Step::Map {
@@ -228,7 +236,7 @@ impl World<'_> {
             self.model.write(from, &bytes[..to - from]);
         }
         match durable {
-            Some(result) => self.judge(slot, "write of a chip", result, Stored::Pending),
+            Some(result) => self.judge(slot, CHIP, result, Stored::Range(offset, len)),
             None => Ok(()),
         }
     }

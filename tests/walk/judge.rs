@@ -7,6 +7,9 @@ use crate::world::{Mapped, World};
 /// The error is a broken promise, in words.
 pub type Verdict = Result<(), String>;
 
+/// A write that waits for the medium. The first one stores all of the map, and may fail for any of it.
+pub const CHIP: &str = "write of a chip";
+
 /// What a call that is `Ok` has stored.
 #[derive(Clone, Copy)]
 pub enum Stored {
@@ -148,18 +151,20 @@ impl World<'_> {
             if matches!(stored, Stored::Nothing) && map.hull().is_some() {
                 return Ok(());
             }
-            let Some(page) = loss else {
+            let all = map.subject.len();
+            let anywhere = self.loss(map, 0, all).filter(|_| call == CHIP);
+            let Some(page) = loss.or(anywhere) else {
                 return Err(format!("{call}: {error:?}, and nothing is lost"));
             };
             let told = map.page_range(told as usize, 1).start;
-            return if told == page || matches!(stored, Stored::Pending) {
+            return if told == page || anywhere.is_some() || matches!(stored, Stored::Pending) {
                 Ok(())
             } else {
                 Err(format!("{call}: {error:?}, and page {page} is lost"))
             };
         }
         // A chip that stores all makes it dirty first: it tells an older error, once, and nothing is left to retry.
-        let retried = call == "commit" && matches!(stored, Stored::Range(..));
+        let retried = ["commit", CHIP].contains(&call) && matches!(stored, Stored::Range(..));
         if let Error::Sys {
             call: Call::Msync | Call::Fsync | Call::SyncFileRange,
             errno,
@@ -181,7 +186,7 @@ impl World<'_> {
             }
             if let (Stored::Range(offset, len), false) = (stored, call == "retry")
                 && (o, l) != (offset as u64, len as u64)
-                && !["start_writeback", "flush_async"].contains(&call)
+                && !["start_writeback", "flush_async", CHIP].contains(&call)
             {
                 return Err(format!("{call} of {len} bytes at {offset}: {error:?}"));
             }
@@ -218,7 +223,7 @@ impl World<'_> {
             }
             Err(error) => {
                 // Of what was never told to fail, it cannot know whether it was stored before it was dropped.
-                let pending_is_lost = map.had_loss || !map.failed;
+                let pending_is_lost = map.had_loss || !map.failed || self.causes.holes;
                 let was = map.failed;
                 if was && !is_failed {
                     return Err(format!("retry: {error:?}, and the failure is forgotten"));

@@ -1,7 +1,8 @@
 //! Random walks over the calls of the library, and over what may come between: a device that fails, a disk that fills,
 //! a peer that truncates, signals, forks, a kernel that refuses. Each walk is a process, and is judged after each step.
 //!
-//! `RAWMAP_WALKS` is how many walks each place of the file gets; `RAWMAP_WALK_SEED` is the seed of the first.
+//! `RAWMAP_WALKS` is how many walks each place of the file gets, and then each time others; `RAWMAP_WALK_SEED` is the seed of
+//! the first.
 
 mod board;
 mod call;
@@ -107,8 +108,10 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
             return Ok(());
         }
     };
-    let count = number("RAWMAP_WALKS").unwrap_or(if is_slow() { 10 } else { 150 });
-    let first = number("RAWMAP_WALK_SEED").unwrap_or_else(rand_seed);
+    // A few that are the same each time; or others, where it is asked for them.
+    let asked = number("RAWMAP_WALKS");
+    let count = asked.unwrap_or(if is_slow() { 10 } else { 150 });
+    let first = number("RAWMAP_WALK_SEED").unwrap_or_else(|| asked.map_or(1, |_| random_seed()));
     let board = Board::new();
     let begin = std::time::Instant::now();
     let mut told = begin;
@@ -164,7 +167,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
     Ok(())
 }
 
-fn rand_seed() -> u64 {
+fn random_seed() -> u64 {
     // Another one each time, and short enough to type.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(1, |time| {

@@ -26,7 +26,7 @@ pub enum Subject {
     Cursor(Cursor<Tracked<3>>),
 }
 
-/// Of an adapter that speaks std's language.
+/// Of an adapter that returns std's errors.
 fn told(error: std::io::Error) -> Error {
     Error::from_io(&error).unwrap_or_else(|| panic!("an error of another's: {error:?}"))
 }

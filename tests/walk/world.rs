@@ -78,7 +78,11 @@ impl Ground {
         } else {
             len
         };
-        file.write_all_at(&vec![0; len], 0).map_err(text)?;
+        // Page by page: of a large write the kernel makes large folios, and a flush of one page then writes all of one.
+        for offset in (0..len).step_by(page()) {
+            file.write_all_at(&vec![0; page()], offset as u64)
+                .map_err(text)?;
+        }
         file.sync_all().map_err(text)?;
         disk.make_holes()
     }
@@ -224,7 +228,7 @@ impl<'g> World<'g> {
         }
     }
 
-    /// A page of nobody's beside the maps.
+    /// A page beside the maps, which no call may change.
     pub fn add_canary(&mut self) {
         let (prot, flags) = (
             libc::PROT_READ | libc::PROT_WRITE,
