@@ -305,10 +305,10 @@ impl World<'_> {
                             break;
                         }
                         tries += 1;
-                        if tries == 40 {
+                        if tries == 100 {
                             return Err(format!("slot {slot}: no retry succeeds"));
                         }
-                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        std::thread::sleep(std::time::Duration::from_millis(20));
                         // What was lost is written again.
                         let map = self.maps[slot].as_mut().expect("as before");
                         for range in map.pending.clone() {

@@ -74,14 +74,13 @@ const FOUND: &[Found] = &[
 pub fn all() -> Result<(), Failed> {
     let board = Board::new();
     for (seed, on, steps) in FOUND {
-        let ground = match Ground::new(*on) {
+        let ground = match Ground::fresh(*on) {
             Ok(ground) => ground,
             Err(reason) => {
                 skip("walk::found", &reason);
                 return Ok(());
             }
         };
-        ground.reset()?;
         try_walk(&ground, steps, &board).map_err(|error| format!("{seed}: {error}"))?;
     }
     Ok(())

@@ -101,7 +101,7 @@ fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String
 }
 
 fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
-    let mut ground = match Ground::new(on) {
+    let mut ground = match Ground::fresh(on) {
         Ok(ground) => ground,
         Err(reason) => {
             skip(name, &reason);
@@ -134,8 +134,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
         let result = runner.run(&step::walks(STEPS), |steps| {
             let mut ground = ground.borrow_mut();
             if ground.reset().is_err() {
-                **ground = Ground::new(on).expect("as before");
-                ground.reset().expect("a new one");
+                **ground = Ground::fresh(on).expect("as before");
             }
             try_walk(&ground, &steps, &board).map_err(TestCaseError::fail)
         });

@@ -34,6 +34,20 @@ impl Ground {
         })
     }
 
+    /// Makes one that is reset.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no disk.
+    pub fn fresh(on: Option<On>) -> Result<Self, String> {
+        let make = || {
+            let ground = Self::new(on)?;
+            ground.reset().map(|()| ground)
+        };
+        // A loop device that was just given up may be busy still.
+        make().or_else(|_: String| make())
+    }
+
     pub fn file(&self) -> &File {
         match self {
             Self::Disk(disk, _) => &disk.file,
