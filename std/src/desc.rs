@@ -23,16 +23,20 @@ pub struct MmapRawDescriptor {
 }
 
 impl MmapRawDescriptor {
-    /// Of a negative number, another one that no file has: the kernel gives other meanings to some of those, and -1 is not a
-    /// value of `BorrowedFd`.
+    /// Of a number that may be none. The kernel gives other meanings to some negative ones, and -1 is not a value of
+    /// `BorrowedFd`: they become another one that no file has, as a table of open files is not as long.
+    #[inline]
+    const fn unproved(number: RawFd) -> Self {
+        let file = if number < 0 { RawFd::MAX } else { number };
+        Self { file }
+    }
+
     #[inline]
     pub(crate) const fn borrow(&self) -> BorrowedFd<'_> {
-        // A table of open files is not as long.
-        let number = if self.file < 0 { RawFd::MAX } else { self.file };
         // SAFETY: not -1. That it stays open is up to the caller. If it
         // does not, a call gets EBADF or another file; the borrow ends with the constructor, and the one
         // constructor whose soundness rests on which file it is (`map_if_safe`) takes a duplicate.
-        unsafe { BorrowedFd::borrow_raw(number) }
+        unsafe { BorrowedFd::borrow_raw(self.file) }
     }
 }
 
@@ -57,16 +61,18 @@ pub trait MmapAsRawDesc {
 impl MmapAsRawDesc for RawFd {
     #[inline]
     fn as_raw_desc(&self) -> MmapRawDescriptor {
-        MmapRawDescriptor { file: *self }
+        MmapRawDescriptor::unproved(*self)
     }
 }
 
 impl<T: AsRawFd> MmapAsRawDesc for &T {
     #[inline]
     fn as_raw_desc(&self) -> MmapRawDescriptor {
-        MmapRawDescriptor {
-            file: self.as_raw_fd(),
+        let file = self.as_raw_fd();
+        if is_owned::<Self>() {
+            return MmapRawDescriptor { file };
         }
+        MmapRawDescriptor::unproved(file)
     }
 }
 
