@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! A slice needs memory that is mapped, initialised and changed by nothing else while it lives. The first two are the
-//! invariant of `MmapRaw`: mapped pages hold the file's bytes or zeros. The third is the duty of whoever called the
+//! invariant of `MmapRaw`: mapped pages hold the file's bytes or zeros. The third is the duty of the caller of the
 //! `unsafe` constructor; anonymous private memory and immutable files have no other writer. Every call below that could
 //! move, change or unmap the bytes takes `&mut self` or `self`, so no slice is left.
 

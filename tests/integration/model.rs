@@ -215,7 +215,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     prop::collection::vec(turn, 1..40)
 }
 
-/// Gives how many calls said that they failed. Those that were `Ok` are checked against the medium each time.
+/// Returns how many calls said that they failed. Those that were `Ok` are checked against the medium each time.
 fn run_failing(disk: &FailingDisk, turns: &[Turn]) -> usize {
     let path = format!("/proc/self/fd/{}", disk.file.as_raw_fd());
     let other = File::options().read(true).write(true).open(path).unwrap();
