@@ -135,7 +135,7 @@ macro_rules! common {
             }
 
             /// Returns the map without its slices, for the calls that only [`MmapRaw`] has. Only by
-            /// reference: whoever owns the `MmapRaw` could protect or move the bytes.
+            /// reference: an owner of the `MmapRaw` could protect or move the bytes.
             #[must_use]
             #[inline]
             pub const fn as_raw(&self) -> &MmapRaw {
@@ -160,7 +160,7 @@ macro_rules! common {
             #[inline]
             fn deref(&self) -> &[u8] {
                 // SAFETY: mapped and initialised by the invariant of `MmapRaw`, at most isize::MAX
-                // bytes; changed by nobody else by the duty of whoever made this map.
+                // bytes; changed by nobody else by the duty of the map's maker.
                 unsafe { slice::from_raw_parts(self.raw.as_ptr(), self.raw.len()) }
             }
         }
