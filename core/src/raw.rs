@@ -32,7 +32,7 @@ use crate::sys::{self, BorrowedFd, Errno, MapFlags, MremapFlags};
 use self::flush::Health;
 pub(crate) use self::grow::{allocate, extend_to};
 pub(crate) use self::pages::{check_len, to_u64};
-use self::pages::{huge_lens, mapped_len, narrow, unmap};
+use self::pages::{huge, mapped_len, narrow, unmap};
 
 /// The file offset of a map that is of no file. No byte of a file is there: a file has at most `i64::MAX`.
 const NO_FILE: u64 = u64::MAX;
@@ -219,13 +219,8 @@ impl MmapRaw {
         // out borrow the value.
         let mut result = unsafe { sys::mprotect(base, mapped, access) };
         if result == Err(Errno::INVAL) {
-            for len in huge_lens(mapped) {
-                // SAFETY: as above; see `huge_lens`.
-                result = unsafe { sys::mprotect(base, len, access) };
-                if result != Err(Errno::INVAL) {
-                    break;
-                }
-            }
+            // SAFETY: as above; see `huge`.
+            result = huge(mapped, |len| unsafe { sys::mprotect(base, len, access) });
         }
         self.ranged(Call::Mprotect, Span::whole(self.len), result)?;
         self.set_access(access.like(self.access));

@@ -4,6 +4,7 @@ use rawmap_core::{Call, Error, MmapOptions};
 
 use crate::event;
 use crate::judge::{CHIP, Stored, Verdict};
+use crate::refuse;
 use crate::step::{At, ERRNOS, EVENTS, Kind, PAGES, Step};
 use crate::subject::{BLOCK, Subject};
 use crate::world::{Mapped, World, page};
@@ -33,6 +34,7 @@ impl World<'_> {
                 }
                 Step::Fill | Step::Empty => self.filler.is_some(),
                 Step::Truncate(_) => !self.ground.is_device(),
+                Step::Seal(_) => self.ground.disk().is_none(),
                 _ => true,
             };
         }
@@ -87,11 +89,28 @@ impl World<'_> {
             Step::Peer(at, len, byte) => self.peer_writes(World::in_file(at), len.into(), byte),
             Step::Timer(bus) => event::start_timer(if bus { libc::SIGBUS } else { libc::SIGUSR1 }),
             Step::Fork => event::fork(),
-            Step::Refuse(call, errno) => {
+            Step::Refuse(call, errno, times) => {
                 let errno = ERRNOS[usize::from(errno)];
-                if event::refuse(call, errno) {
+                let refused = if times == 0 {
+                    refuse::always(call, errno)
+                } else if let Some(times) = refuse::next(call, errno, times) {
+                    self.causes.times.push(times);
+                    true
+                } else {
+                    false
+                };
+                if refused {
                     self.causes.refused.push((call, errno));
                 }
+            }
+            Step::Limit(limit, left) => {
+                if self.causes.limits.near(limit, left) {
+                    self.causes.limited.push(limit);
+                }
+            }
+            Step::Seal(against) => return self.seal(against),
+            Step::Killed(at, len, byte) => {
+                self.peer_is_killed(World::in_file(at), len.into(), byte)
             }
             Step::Nobody => {
                 event::be_nobody();
@@ -120,6 +139,9 @@ impl World<'_> {
             len -= len % BLOCK;
         }
         let reaches = first + len <= self.file_len;
+        if kind == Kind::Sealed && (self.ground.disk().is_some() || !reaches || len == 0) {
+            return Ok(());
+        }
         // What a chip stores first, or a constructor of slices reads, has to be there.
         let can_lose = contained && !self.causes.may_not_contain();
         if !reaches && !can_lose && kind != Kind::Raw {
@@ -135,7 +157,7 @@ impl World<'_> {
             options.contained();
             kept.contained();
         }
-        if scattered {
+        if scattered && !matches!(kind, Kind::Only | Kind::Copy) {
             options.scattered();
             kept.scattered();
         }
@@ -151,6 +173,7 @@ impl World<'_> {
                 id,
                 first,
                 contained,
+                private: kind == Kind::Copy,
                 trusted,
                 failed,
                 split: false,
@@ -161,6 +184,9 @@ impl World<'_> {
                 may: Vec::new(),
             };
             map.fit();
+            if kind == Kind::Only {
+                map.may.fill(1);
+            }
             self.maps[slot] = Some(map);
         }
         match made {
@@ -239,7 +265,7 @@ impl World<'_> {
         let map = self.maps[slot].as_ref().expect("as before");
         for number in map
             .page_range(offset, len)
-            .filter(|number| !map.replaced[*number])
+            .filter(|number| !map.replaced[*number] && !map.private)
         {
             let from = map.place(number).max(map.first + offset);
             let to = (map.place(number) + page()).min(map.first + offset + len);
@@ -295,6 +321,9 @@ impl World<'_> {
         | Step::Remap(slot, ..)
         | Step::Acknowledge(slot)
         | Step::Recover(slot)
+        | Step::Word(slot, ..)
+        | Step::Erase(slot, ..)
+        | Step::Resident(slot)
         | Step::Together(slot, ..)) = step
         else {
             unreachable!("an event")
@@ -359,6 +388,8 @@ impl World<'_> {
             Step::Grow(_, pages) => self.grow(slot, pages.into()),
             Step::Together(_, at, byte) => self.together(slot, within(at), byte),
             Step::ProtectAll(_, to) => self.protect_all(slot, to),
+            Step::Word(_, at, byte) => self.word(slot, within(at), byte),
+            Step::Erase(_, at) => self.erase(slot, within(at)),
             step => self.of_raw(step, slot, &within, &clip),
         }
     }

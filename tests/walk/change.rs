@@ -1,10 +1,13 @@
 //! The calls of a map itself, and those that change what is mapped.
 
-use rawmap_core::{Advice, Error, Protection, RemapOptions, UncheckedAdvice};
+use rawmap_core::memfd::{self, Seals, add_seals};
+use rawmap_core::{Advice, Errno, Error, Protection, RemapOptions, UncheckedAdvice};
 
-use crate::judge::{Stored, Verdict};
-use crate::step::{At, Hint, PAGES, SLOTS, Step};
-use crate::subject::Subject;
+use crate::event;
+use crate::judge::{CHIP, Stored, Verdict};
+use crate::refuse::Times;
+use crate::step::{Against, At, Hint, PAGES, SLOTS, Step};
+use crate::subject::{BLOCK, Subject};
 use crate::world::{World, page};
 
 impl World<'_> {
@@ -125,6 +128,16 @@ impl World<'_> {
                 map.split = true;
                 self.or_cause("protect_range", result, false)
             }
+            Step::Resident(_) => {
+                let pages = map.pages();
+                match raw.resident_pages(0, all) {
+                    Ok(resident) if resident > pages => Err(format!(
+                        "resident_pages: {resident} of {pages} pages are in memory"
+                    )),
+                    Ok(_) => Ok(()),
+                    Err(error) => self.has_cause("resident_pages", &error),
+                }
+            }
             Step::Remap(_, pages) => self.remap(slot, pages.into()),
             _ => unreachable!("done before"),
         }
@@ -165,7 +178,7 @@ impl World<'_> {
             return Ok(());
         };
         let len = map.subject.len();
-        let (split, odd) = (map.split, map.hull().is_some());
+        let (split, odd) = (map.split, map.private || map.hull().is_some());
         map.fit();
         if result.is_ok() && new > old {
             self.file_len = self.file_len.max(map.first + new);
@@ -211,6 +224,13 @@ impl World<'_> {
         let map = self.maps[slot].as_mut().expect("it was called");
         let opened = &self.files[map.file];
         let result = map.subject.recover(&opened.file);
+        if map.private && map.replaced.contains(&true) {
+            // What it had is nowhere.
+            return match result {
+                Err(Error::NoFile) => Ok(()),
+                other => Err(format!("recover of a private map: {other:?}")),
+            };
+        }
         // What the file that was mapped had not told yet.
         let failed = map.subject.failed();
         if map.failed && !failed {
@@ -263,10 +283,14 @@ impl World<'_> {
         let Subject::Shared(shared) = &map.subject else {
             unreachable!("see above")
         };
+        let file = &self.files[map.file];
         let result = std::thread::scope(|scope| {
             let writer = std::thread::Builder::new()
                 .spawn_scoped(scope, || shared.write(offset, &[byte; LEN]).unwrap());
-            let result = shared.commit().map(drop);
+            let result = match byte % 3 {
+                0 => shared.start_writeback(&file.file),
+                _ => shared.commit().map(drop),
+            };
             if let Ok(writer) = writer {
                 writer.join().unwrap();
                 (result, true)
@@ -277,7 +301,10 @@ impl World<'_> {
         let from = map.first + offset;
         let (result, wrote) = result;
         // The bytes from before first: the commit may have stored these, or the new ones.
-        let verdict = self.judge(slot, "commit", result, Stored::Pending);
+        let verdict = match byte % 3 {
+            0 => self.judge(slot, "start_writeback", result, Stored::Nothing),
+            _ => self.judge(slot, "commit", result, Stored::Pending),
+        };
         if wrote {
             self.model.write(from, &[byte; LEN]);
             let map = self.maps[slot].as_mut().expect("as before");
@@ -286,17 +313,125 @@ impl World<'_> {
         verdict
     }
 
+    /// An atomic word is exchanged with another.
+    pub(crate) fn word(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
+        let map = self.maps[slot].as_ref().expect("it was called");
+        let Some(raw) = map.subject.raw() else {
+            return Ok(());
+        };
+        let Some(offset) = offset.checked_sub(raw.as_ptr().addr().wrapping_add(offset) % 4) else {
+            return Ok(());
+        };
+        let (first, private) = (map.first + offset, map.private);
+        if !matches!(map.subject, Subject::Raw(_) | Subject::Kept(_)) {
+            // It may lend slices.
+            let result = raw.shared().swap(0, 1_u8);
+            return match result {
+                Err(Error::Protected | Error::OutOfRange { .. }) => Ok(()),
+                other => Err(format!("swap under slices: {other:?}")),
+            };
+        }
+        if offset + 4 > raw.len() || !self.touch(slot, offset, 4, true) {
+            return Ok(());
+        }
+        let map = self.maps[slot].as_ref().expect("as before");
+        let raw = map.subject.raw().expect("as before");
+        let new = [byte; 4];
+        match raw.shared().swap(offset, u32::from_ne_bytes(new)) {
+            Ok(old) => {
+                if !map.replaced[map.page_range(offset, 1).start] && !private {
+                    if old.to_ne_bytes() != self.model.live()[first..first + 4] {
+                        return Err(format!("swap: {old:#x} was there"));
+                    }
+                    self.model.write(first, &new);
+                }
+                Ok(())
+            }
+            Err(error) => self.has_cause("swap", &error),
+        }
+    }
+
+    pub(crate) fn erase(&mut self, slot: usize, offset: usize) -> Verdict {
+        let offset = offset / BLOCK * BLOCK;
+        let map = self.maps[slot].as_ref().expect("it was called");
+        if !matches!(map.subject, Subject::Flash(..))
+            || map.subject.len() == 0
+            || !self.touch(slot, offset, BLOCK, true)
+        {
+            return Ok(());
+        }
+        let map = self.maps[slot].as_mut().expect("as before");
+        let durable = map.subject.erase(offset);
+        let map = self.maps[slot].as_ref().expect("as before");
+        for number in map.page_range(offset, BLOCK) {
+            if !map.replaced[number] {
+                let from = map.place(number).max(map.first + offset);
+                let to = (map.place(number) + page()).min(map.first + offset + BLOCK);
+                self.model.write(from, &vec![0xFF; to - from]);
+            }
+        }
+        match durable {
+            Some(result) => self.judge(slot, CHIP, result, Stored::Range(offset, BLOCK)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn seal(&mut self, against: Against) -> Verdict {
+        let seals = match against {
+            Against::Shrinking => Seals::SHRINK,
+            Against::Growing => Seals::GROW,
+            Against::Writing => Seals::WRITE,
+            Against::FutureWriting => Seals::FUTURE_WRITE,
+            Against::Seals => Seals::SEAL,
+        };
+        if self.ground.disk().is_some() {
+            return Ok(());
+        }
+        match add_seals(self.ground.file(), seals) {
+            Ok(()) => {
+                if !memfd::seals(&self.peer).is_ok_and(|now| now.contains(seals)) {
+                    return Err(format!("add_seals: {seals:?} is not there"));
+                }
+                self.causes.sealed.push(against);
+                Ok(())
+            }
+            // It is mapped for writing.
+            Err(Error::Sys {
+                errno: Errno::BUSY, ..
+            }) if against == Against::Writing => Ok(()),
+            Err(error) => self.has_cause("add_seals", &error),
+        }
+    }
+
+    /// What another process writes before it is killed is there, for all.
+    pub(crate) fn peer_is_killed(&mut self, from: usize, len: usize, byte: u8) {
+        let end = (from + len).min(self.file_len);
+        if from < end
+            && !(self.causes.full && self.causes.holes)
+            && event::write_and_die(&self.peer, from, end - from, byte)
+        {
+            self.model.write(from, &vec![byte; end - from]);
+        }
+    }
+
     /// All is well again: the disk, the file. Then each map can be stored, and what is mapped and open comes back.
     pub fn end(&mut self) -> Verdict {
+        self.causes.limits.lift();
         self.fail(false);
         self.fill(false);
-        if self.causes.refused.is_empty() && !self.causes.nobody {
+        self.causes.times.iter().for_each(Times::end);
+        let refused = self.causes.refused.len() > self.causes.times.len();
+        if !refused && !self.causes.nobody && self.causes.sealed.is_empty() {
             if self.file_len < PAGES * page() && !self.ground.is_device() {
                 self.set_len(PAGES * page());
             }
             for slot in 0..SLOTS {
                 if self.maps[slot].is_some() {
                     self.recover(slot)?;
+                    let map = self.maps[slot].as_mut().expect("as before");
+                    if map.private && map.lost.take().is_some() {
+                        let _ = map.subject.acknowledge();
+                    }
                     let mut tries = 0;
                     loop {
                         self.retry(slot)?;

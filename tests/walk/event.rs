@@ -1,72 +1,8 @@
 //! What happens to the process of a walk. None of it can be taken back, so each walk has a process of its own.
 
 use std::ffi::c_int;
-
-use crate::step::Refused;
-
-fn number(call: Refused) -> libc::c_long {
-    match call {
-        Refused::Msync => libc::SYS_msync,
-        #[cfg(not(target_pointer_width = "32"))]
-        Refused::Mmap => libc::SYS_mmap,
-        #[cfg(target_pointer_width = "32")]
-        Refused::Mmap => libc::SYS_mmap2,
-        Refused::Munmap => libc::SYS_munmap,
-        Refused::Mremap => libc::SYS_mremap,
-        Refused::Mprotect => libc::SYS_mprotect,
-        Refused::Madvise => libc::SYS_madvise,
-        Refused::Mincore => libc::SYS_mincore,
-        Refused::Futex => libc::SYS_futex,
-        Refused::Fallocate => libc::SYS_fallocate,
-        Refused::Fsync => libc::SYS_fsync,
-        #[cfg(not(target_arch = "arm"))]
-        Refused::SyncFileRange => libc::SYS_sync_file_range,
-        // sync_file_range2.
-        #[cfg(target_arch = "arm")]
-        Refused::SyncFileRange => 341,
-        #[cfg(target_arch = "arm")]
-        Refused::Fadvise => libc::SYS_arm_fadvise64_64,
-        #[cfg(target_arch = "x86")]
-        Refused::Fadvise => libc::SYS_fadvise64_64,
-        #[cfg(not(target_pointer_width = "32"))]
-        Refused::Fadvise => libc::SYS_fadvise64,
-        Refused::Mlock => libc::SYS_mlock,
-    }
-}
-
-/// From now on the kernel answers this call with the error, by seccomp(2). Returns whether it does.
-pub fn refuse(call: Refused, errno: i32) -> bool {
-    let step = |code: u32, jump: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: jump,
-        k,
-    };
-    let number = number(call) as u32;
-    let mut filter = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number),
-        step(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            libc::SECCOMP_RET_ERRNO | errno as u32,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: the kernel copies the program.
-    unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            ) == 0
-    }
-}
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 
 /// Gives root up.
 pub fn be_nobody() {
@@ -103,6 +39,8 @@ pub fn install_handlers() {
         );
     };
     set(libc::SIGUSR1, sent as *const () as usize, 0);
+    // Of a file that is longer than the limit: the call fails, too.
+    set(libc::SIGXFSZ, libc::SIG_IGN, 0);
     set(libc::SIGBUS, fault as *const () as usize, libc::SA_SIGINFO);
 }
 
@@ -135,4 +73,37 @@ pub fn fork() {
         child if child > 0 => while unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) } < 0 {},
         _ => {}
     }
+}
+
+/// A process that maps pages of the file and writes there, and is killed in the middle of it. Returns whether it wrote.
+pub fn write_and_die(file: &File, from: usize, len: usize, byte: u8) -> bool {
+    let start = from / crate::world::page() * crate::world::page();
+    let (head, prot) = (from - start, libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: the child makes system calls only, and writes in its own mapping.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: as above; a fault ends the child.
+        unsafe {
+            libc::signal(libc::SIGBUS, libc::SIG_DFL);
+            let (fd, at) = (file.as_raw_fd(), start as libc::off_t);
+            let map = libc::mmap(
+                std::ptr::null_mut(),
+                head + len,
+                prot,
+                libc::MAP_SHARED,
+                fd,
+                at,
+            );
+            if map == libc::MAP_FAILED {
+                libc::_exit(1);
+            }
+            map.cast::<u8>().add(head).write_bytes(byte, len);
+            libc::raise(libc::SIGKILL);
+            libc::_exit(1);
+        }
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    while child > 0 && unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {}
+    child > 0 && libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
 }

@@ -7,6 +7,7 @@ use rawmap_tests::skip;
 use crate::board::Board;
 use crate::step::At;
 use crate::step::Kind::{Flash, Raw, Tracked};
+use crate::step::Refused::Munmap;
 use crate::step::Step::{self, *};
 use crate::try_walk;
 use crate::world::Ground;
@@ -67,6 +68,24 @@ const FOUND: &[Found] = &[
             },
             ProtectAll(0, 0),
             Grow(0, 12),
+        ],
+    ),
+    // munmap(2) was refused once, and then took the page behind the map, too.
+    (
+        "287",
+        Some(On::Device),
+        &[
+            Map {
+                slot: 0,
+                kind: Raw,
+                file: 0,
+                from: At(0, 0),
+                pages: 1,
+                contained: false,
+                scattered: false,
+            },
+            Refuse(Munmap, 5, 1),
+            Unmap(0),
         ],
     ),
 ];

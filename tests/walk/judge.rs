@@ -2,6 +2,7 @@
 
 use rawmap_core::{Call, Errno, Error};
 
+use crate::step::Limit;
 use crate::world::{Mapped, World};
 
 /// The error is a broken promise, in words.
@@ -9,6 +10,18 @@ pub type Verdict = Result<(), String>;
 
 /// A write that waits for the medium. The first one stores all of the map, and may fail for any of it.
 pub const CHIP: &str = "write of a chip";
+
+/// How the kernel tells that a limit is reached.
+fn limit_says(limit: Limit, errno: Errno) -> bool {
+    match limit {
+        Limit::AddressSpace | Limit::Data => errno == Errno::NOMEM,
+        // Of locked pages: mmap(2), too.
+        Limit::Locked => [Errno::NOMEM, Errno::AGAIN, Errno::PERM].contains(&errno),
+        Limit::Maps => errno == Errno::NOMEM,
+        Limit::FileSize => errno == Errno::FBIG,
+        Limit::Descriptors => errno == Errno::MFILE,
+    }
+}
 
 /// What a call that is `Ok` has stored.
 #[derive(Clone, Copy)]
@@ -31,7 +44,7 @@ impl World<'_> {
             Stored::Pending => ranges.append(&mut map.pending),
             Stored::Nothing => {}
         }
-        if !map.trusted {
+        if !map.trusted || map.private {
             return;
         }
         for range in ranges {
@@ -57,6 +70,11 @@ impl World<'_> {
                 ];
                 (device && full.contains(errno))
                     || refused
+                    || causes
+                        .limited
+                        .iter()
+                        .any(|limit| limit_says(*limit, *errno))
+                    || (!causes.sealed.is_empty() && [Errno::PERM, Errno::ACCESS].contains(errno))
                     || (causes.nobody
                         && [Errno::PERM, Errno::ACCESS, Errno::NOMEM, Errno::AGAIN].contains(errno))
             }
@@ -67,6 +85,7 @@ impl World<'_> {
                 causes.truncated || causes.was_full || !causes.refused.is_empty()
             }
             Error::Lost { .. } => causes.failed,
+            Error::Mutable(_) => !causes.sealed.is_empty(),
             _ => false,
         };
         if caused {
@@ -81,7 +100,8 @@ impl World<'_> {
         if !map.contained {
             return None;
         }
-        if map.lost.is_some() {
+        // What a private map has is stored nowhere.
+        if map.lost.is_some() || map.private {
             return map.lost;
         }
         if len == 0 {

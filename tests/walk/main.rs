@@ -10,6 +10,8 @@ mod change;
 mod event;
 mod found;
 mod judge;
+mod limit;
+mod refuse;
 mod step;
 mod subject;
 mod world;
@@ -38,6 +40,7 @@ fn number(name: &str) -> Option<u64> {
 /// In the process of the walk.
 fn walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
     event::install_handlers();
+    limit::prepare();
     let mut world = World::new(ground);
     for (number, step) in steps.iter().enumerate() {
         board.at(number);
@@ -80,6 +83,8 @@ fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String
     let mut status = 0;
     // SAFETY: our own child.
     while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {}
+    // SAFETY: what it left behind has come to us.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
     let at = board.step();
     let place = steps
         .get(at)
@@ -178,6 +183,8 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // A child of fork(2) has the thread that called it, and no other.
     arguments.test_threads = Some(1);
+    // SAFETY: plain system call.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     let place = |name: &'static str, on| Trial::test(name, move || walks(name, on));
     let trials = vec![
         place("walk::in_memory", None),

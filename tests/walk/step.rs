@@ -13,6 +13,12 @@ pub enum Kind {
     Raw,
     /// rawmap's own, which keeps the file.
     Kept,
+    /// For reading only.
+    Only,
+    /// Private: what is written stays in the process.
+    Copy,
+    /// Of a file in memory that no peer can shorten from then on.
+    Sealed,
     Mut,
     Tracked,
     Shared,
@@ -47,6 +53,29 @@ pub enum Refused {
     SyncFileRange,
     Fadvise,
     Mlock,
+}
+
+/// A limit of the process, that is nearly reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    AddressSpace,
+    Data,
+    FileSize,
+    Locked,
+    Descriptors,
+    /// As many maps as the kernel lets a process have.
+    Maps,
+}
+
+/// What a file in memory is sealed against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    Shrinking,
+    Growing,
+    Writing,
+    /// By maps and descriptors that are not there yet.
+    FutureWriting,
+    Seals,
 }
 
 /// A place in a map or in the file: a page, and in 65536ths how far into it.
@@ -88,7 +117,13 @@ pub enum Step {
     Acknowledge(u8),
     Recover(u8),
     Reserve(u8, u8),
-    /// A thread writes while this one commits.
+    /// An atomic word is exchanged.
+    Word(u8, At, u8),
+    /// A block of a chip is erased.
+    Erase(u8, At),
+    /// How many pages are in memory.
+    Resident(u8),
+    /// A thread writes while this one commits, or retries, or starts write-back.
     Together(u8, At, u8),
 
     Fail,
@@ -106,8 +141,14 @@ pub enum Step {
     Peer(At, u16, u8),
     Timer(bool),
     Fork,
-    Refuse(Refused, u8),
+    /// So many times; 0 is always.
+    Refuse(Refused, u8, u8),
     Nobody,
+    /// And how much is left of it.
+    Limit(Limit, u8),
+    Seal(Against),
+    /// Another process maps the file, writes, and is killed.
+    Killed(At, u16, u8),
 }
 
 impl Step {
@@ -148,6 +189,9 @@ pub const CALLS: &[&str] = &[
     "Acknowledge",
     "Recover",
     "Reserve",
+    "Word",
+    "Erase",
+    "Resident",
     "Together",
 ];
 
@@ -167,6 +211,9 @@ pub const EVENTS: &[&str] = &[
     "Fork",
     "Refuse",
     "Nobody",
+    "Limit",
+    "Seal",
+    "Killed",
 ];
 
 fn at() -> BoxedStrategy<At> {
@@ -188,10 +235,11 @@ fn slot() -> impl Strategy<Value = u8> + Clone {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    use Kind::{Buffered, Cursor, Flash, Kept, Mut, Raw, Shared, Tracked};
+    use Kind::*;
     prop_oneof![
-        4 => Just(Raw), 1 => Just(Kept), 2 => Just(Mut), 3 => Just(Tracked), 2 => Just(Shared),
-        1 => Just(Flash), 1 => Just(Buffered), 1 => Just(Cursor),
+        8 => Just(Raw), 2 => Just(Kept), 4 => Just(Mut), 6 => Just(Tracked), 4 => Just(Shared),
+        2 => Just(Flash), 2 => Just(Buffered), 2 => Just(Cursor),
+        1 => Just(Only), 1 => Just(Copy), 1 => Just(Sealed),
     ]
 }
 
@@ -248,6 +296,9 @@ fn call() -> BoxedStrategy<Step> {
         1 => slot.clone().prop_map(Acknowledge),
         2 => slot.clone().prop_map(Recover),
         1 => pages.prop_map(|(p, q)| Reserve(p, q)),
+        1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Word(s, a, b)),
+        1 => (slot.clone(), at()).prop_map(|(s, a)| Erase(s, a)),
+        1 => slot.clone().prop_map(Resident),
         1 => (slot, at(), 1u8..).prop_map(|(s, a, b)| Together(s, a, b)),
     ]
     .boxed()
@@ -270,7 +321,8 @@ fn refused() -> impl Strategy<Value = Step> {
         Fadvise,
         Mlock,
     ]);
-    (call, 0..ERRNOS.len() as u8).prop_map(|(call, errno)| Step::Refuse(call, errno))
+    (call, 0..ERRNOS.len() as u8, 0..3u8)
+        .prop_map(|(call, errno, times)| Step::Refuse(call, errno, times))
 }
 
 /// What a filter answers.
@@ -285,7 +337,28 @@ pub const ERRNOS: [i32; 7] = [
 ];
 
 fn event() -> BoxedStrategy<Step> {
+    use self::Limit as L;
     use Step::*;
+    let limit = prop::sample::select(vec![
+        L::AddressSpace,
+        L::AddressSpace,
+        L::Data,
+        L::Data,
+        L::FileSize,
+        L::FileSize,
+        L::Locked,
+        L::Locked,
+        L::Descriptors,
+        L::Descriptors,
+        L::Maps,
+    ]);
+    let against = prop::sample::select(vec![
+        Against::Shrinking,
+        Against::Growing,
+        Against::Writing,
+        Against::FutureWriting,
+        Against::Seals,
+    ]);
     let page = 0..PAGES as u8;
     prop_oneof![
         3 => Just(Fail), 5 => Just(Work), 1 => Just(Fill), 2 => Just(Empty), 2 => Just(Told),
@@ -298,6 +371,9 @@ fn event() -> BoxedStrategy<Step> {
         1 => Just(Fork),
         1 => refused(),
         1 => Just(Nobody),
+        1 => (limit, 0..4u8).prop_map(|(limit, left)| Limit(limit, left)),
+        1 => against.prop_map(Seal),
+        1 => (at(), len(), 1u8..).prop_map(|(a, l, b)| Killed(a, l, b)),
     ]
     .boxed()
 }

@@ -45,6 +45,11 @@ impl Subject {
             Kind::Raw => options.map_raw(file).map(Self::Raw),
             Kind::Kept => kept.map_raw(file).map(Self::Kept).map_err(told),
             Kind::Mut => map().map(Self::Mut),
+            // SAFETY: as above.
+            Kind::Only => unsafe { options.map(file) }.map(Self::ReadOnly),
+            // SAFETY: as above.
+            Kind::Copy => unsafe { options.map_copy(file) }.map(Self::Mut),
+            Kind::Sealed => options.map_raw_sealed(file).map(Self::Raw),
             Kind::Tracked => map().map(|map| Self::Tracked(Tracked::new(map))),
             Kind::Shared => map().map(|map| Self::Shared(SharedTracked::new(map))),
             Kind::Cursor => map().map(|map| Self::Cursor(Cursor::new(Tracked::new(map)))),
@@ -165,6 +170,19 @@ impl Subject {
                 cursor.write_all(bytes).unwrap();
             }
         }
+        None
+    }
+
+    /// Erases a block of a chip. What a durable one says of the medium.
+    pub fn erase(&mut self, offset: usize) -> Option<Result<(), Error>> {
+        let Self::Flash(chip, durable) = self else {
+            unreachable!("the caller looked");
+        };
+        let result = chip.erase(offset as u32, (offset + BLOCK) as u32);
+        if *durable {
+            return Some(result);
+        }
+        result.unwrap();
         None
     }
 

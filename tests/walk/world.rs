@@ -4,10 +4,13 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 
+use rawmap_core::memfd::Seals;
 use rawmap_tests::disk::{FailingDisk, On, fill_with};
 use rawmap_tests::model::Model;
 
-use crate::step::{At, EVENTS, PAGES, Refused, SLOTS};
+use crate::limit::Limits;
+use crate::refuse::Times;
+use crate::step::{Against, At, EVENTS, Limit, PAGES, Refused, SLOTS};
 use crate::subject::Subject;
 
 /// Pages of the file when a walk begins.
@@ -75,6 +78,14 @@ impl Ground {
         let text = |error: std::io::Error| error.to_string();
         let file = self.file();
         let len = PAGES_AT_START * page();
+        // That it is not executable is a seal, too.
+        let ours = (Seals::SEAL | Seals::SHRINK | Seals::GROW | Seals::WRITE).bits()
+            | Seals::FUTURE_WRITE.bits();
+        if self.disk().is_none()
+            && rawmap_core::memfd::seals(file).is_ok_and(|seals| seals.bits() & ours != 0)
+        {
+            return Err("it is sealed for ever".into());
+        }
         if let Some(disk) = self.disk() {
             disk.recover();
         }
@@ -120,6 +131,8 @@ pub struct Mapped {
     /// Its first byte in the file.
     pub first: usize,
     pub contained: bool,
+    /// What is written there is no one else's.
+    pub private: bool,
     /// No failure was told to another map of the same open file: what it says of the medium is so.
     pub trusted: bool,
     pub failed: bool,
@@ -164,6 +177,10 @@ impl Mapped {
 
     /// From the first page that was replaced to the last.
     pub fn hull(&self) -> Option<std::ops::Range<usize>> {
+        if self.private && self.lost.is_none() {
+            // Over when it is acknowledged.
+            return None;
+        }
         let first = self.replaced.iter().position(|replaced| *replaced)?;
         let last = self.replaced.iter().rposition(|replaced| *replaced)?;
         Some(first..last + 1)
@@ -182,6 +199,11 @@ pub struct Causes {
     pub holes: bool,
     pub nobody: bool,
     pub refused: Vec<(Refused, i32)>,
+    /// Those of them that end.
+    pub times: Vec<Times>,
+    pub limits: Limits,
+    pub limited: Vec<Limit>,
+    pub sealed: Vec<Against>,
 }
 
 impl Causes {
@@ -194,7 +216,9 @@ impl Causes {
             Refused::Mprotect,
             Refused::Madvise,
         ];
+        let limits = [Limit::AddressSpace, Limit::Data, Limit::Maps];
         self.refused.iter().any(|(call, _)| needed.contains(call))
+            || self.limited.iter().any(|limit| limits.contains(limit))
     }
 }
 
@@ -334,7 +358,7 @@ impl<'g> World<'g> {
         let Some(filler) = &self.filler else { return };
         if full && !self.causes.fails {
             // Else the filler's own blocks are refused.
-            fill_with(filler);
+            self.causes.limits.without(|| fill_with(filler));
             // SAFETY: plain system call.
             unsafe { libc::fsync(filler.as_raw_fd()) };
             self.causes.was_full = true;
@@ -350,9 +374,9 @@ impl<'g> World<'g> {
             return;
         };
         if fails && !self.causes.fails {
-            disk.fail();
+            self.causes.limits.without(|| disk.fail());
         } else if !fails && self.causes.fails {
-            disk.recover();
+            self.causes.limits.without(|| disk.recover());
         }
         self.causes.fails = fails;
         self.causes.failed |= fails;
@@ -456,7 +480,7 @@ impl<'g> World<'g> {
         for number in 0..map.pages() {
             let from = map.place(number).max(map.first);
             let to = (map.place(number) + page()).min(end).min(self.file_len);
-            if map.may[number] == 0 || map.replaced[number] || from >= to {
+            if map.private || map.may[number] == 0 || map.replaced[number] || from >= to {
                 continue;
             }
             let mut bytes = vec![0; to - from];

@@ -49,19 +49,30 @@ pub(super) fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usiz
     }
 }
 
-/// Lengths to try where the kernel refused one because it cuts a huge page in two: a file on hugetlbfs
-/// was mapped, whose page size is not known here.
+/// Makes a call for a length once more that the kernel refused with `EINVAL`, because it cuts a huge page in two: a file
+/// on hugetlbfs was mapped, whose page size is not known here.
 ///
-/// They are the next powers of two's multiples. Each is at most what the huge pages of the map take, so
-/// memory behind the map is never touched, and the first that the kernel accepts is exactly that.
-pub(super) fn huge_lens(mapped: usize) -> impl Iterator<Item = usize> {
-    /// From 8 KiB on; the largest huge page of any architecture has 16 GiB.
-    const SIZES: usize = 22;
-    let mut page = PageSize::KIB_4;
-    (0..SIZES).map_while(move |_| {
+/// The lengths are the next powers of two's multiples. Each is at most what the huge pages of the map take, so memory
+/// behind the map is never touched, and the first that the kernel accepts is exactly that. The length itself comes first:
+/// a refusal that passes (a filter's) is none of huge pages, and what lies behind the map is not ours.
+pub(super) fn huge(
+    mapped: usize,
+    mut call: impl FnMut(usize) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    /// From 4 KiB on; the largest huge page of any architecture has 16 GiB.
+    const SIZES: usize = 23;
+    let (mut page, mut result) = (PageSize::KIB_4, Err(Errno::INVAL));
+    for len in [mapped; 3] {
+        result = result.or_else(|_| call(len));
+    }
+    for _ in 0..SIZES {
+        let (Err(Errno::INVAL), Some(len)) = (result, page.ceil(mapped)) else {
+            break;
+        };
+        result = call(len);
         page = page.doubled();
-        page.ceil(mapped)
-    })
+    }
+    result
 }
 
 /// munmap(2) of a whole map.
@@ -89,12 +100,9 @@ fn unmap_refused(base: *mut c_void, mapped: usize, errno: Errno) {
         unsafe { sys::drop_pages(base, mapped) };
         return;
     }
-    // EINVAL: a file on hugetlbfs.
-    for len in huge_lens(mapped) {
-        // SAFETY: as above; see `huge_lens`.
-        if unsafe { sys::munmap(base, len) } != Err(Errno::INVAL) {
-            break;
-        }
+    if errno == Errno::INVAL {
+        // SAFETY: as above; see `huge`.
+        let _ = huge(mapped, |len| unsafe { sys::munmap(base, len) });
     }
 }
 
