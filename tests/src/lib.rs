@@ -98,6 +98,7 @@ pub fn holds(condition: &str) -> bool {
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
         // User mode has the host's, and the tools run on the host.
         "ubifs" => native && file_system(&test_dir()) == 0x2405_1905,
+        "no 4 KiB pages" => rustix::param::page_size() != 4096,
         "no device mapper" => disk::opens(disk::MAPPER).is_err(),
         "no uio_pdrv_genirq" => !Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq").exists(),
         "no huge pages" => native && !may_set_huge_pages_aside(),

@@ -11,6 +11,7 @@ mod event;
 mod found;
 mod judge;
 mod limit;
+mod program;
 mod refuse;
 mod step;
 mod subject;
@@ -152,6 +153,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
                 "Again: RAWMAP_WALK_SEED={seed} RAWMAP_WALKS=1 cargo test --package rawmap-tests --test walk -- {name}"
             );
             println!("For found.rs:\n\n    (\"{seed}\", {on:?}, &{steps:?}),\n");
+            println!("{}", program::program(name, &seed.to_string(), on, &steps));
             return Err(Failed::from(reason.message().to_owned()));
         }
         if let Err(error) = result {
@@ -191,6 +193,7 @@ fn main() {
         place("walk::on_a_device", Some(On::Device)),
         place("walk::on_ext4", Some(On::Ext4)),
         Trial::test("walk::found", found::all),
+        Trial::test("walk::program", program::compiles),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
