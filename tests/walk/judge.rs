@@ -17,7 +17,8 @@ fn limit_says(limit: Limit, errno: Errno) -> bool {
         Limit::AddressSpace | Limit::Data => errno == Errno::NOMEM,
         // Of locked pages: mmap(2), too.
         Limit::Locked => [Errno::NOMEM, Errno::AGAIN, Errno::PERM].contains(&errno),
-        Limit::Maps => errno == Errno::NOMEM,
+        // Of madvise(2).
+        Limit::Maps => [Errno::NOMEM, Errno::AGAIN].contains(&errno),
         Limit::FileSize => errno == Errno::FBIG,
         Limit::Descriptors => errno == Errno::MFILE,
     }
