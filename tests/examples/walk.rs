@@ -77,6 +77,8 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192));
     // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().swap(0, 117901063_u32));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.acknowledge_lost());
     // Grow(1, 3)
@@ -125,6 +127,8 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192));
     // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().swap(0, 117901063_u32));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.acknowledge_lost());
     // Grow(1, 3)
@@ -169,6 +173,8 @@ fn main() {
     println!("{:?}", map1.as_raw().prefault_write(8191, 1));
     // Resident(1)
     println!("{:?}", map1.as_raw().resident_pages(0, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.as_raw().retry_flush()); map1.as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.as_raw().acknowledge_lost());
     // Recover(1)
@@ -207,6 +213,8 @@ fn main() {
     println!("{:?}", map1.as_raw().prefault_write(8191, 1));
     // Resident(1)
     println!("{:?}", map1.as_raw().resident_pages(0, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.as_raw().retry_flush()); map1.as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.as_raw().acknowledge_lost());
     // Grow(1, 3)
@@ -251,6 +259,8 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192));
     // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().swap(0, 117901063_u32));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.acknowledge_lost());
     // Grow(1, 3)
@@ -297,6 +307,8 @@ fn main() {
     println!("{:?}", map1.as_raw().prefault_write(8191, 1));
     // Resident(1)
     println!("{:?}", map1.as_raw().resident_pages(0, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.as_raw().retry_flush()); map1.as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.as_raw().acknowledge_lost());
     // Grow(1, 3)
@@ -341,6 +353,8 @@ fn main() {
     println!("{:?}", map1.as_map().as_raw().prefault_write(8191, 1));
     // Resident(1)
     println!("{:?}", map1.as_map().as_raw().resident_pages(0, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.as_map().as_raw().retry_flush()); map1.as_map().as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.as_map().as_raw().acknowledge_lost());
     // Grow(1, 3)
@@ -401,6 +415,8 @@ fn main() {
     println!("{:?}", map1.get_ref().as_raw().resident_pages(0, 8192));
     // Erase(1, At(1, 65535))
     println!("{:?}", map1.erase(7936, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.get_ref().as_raw().retry_flush()); map1.get_ref().as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.get_ref().as_raw().acknowledge_lost());
     // Recover(1)
@@ -441,6 +457,8 @@ fn main() {
     println!("{:?}", map1.get_ref().as_raw().resident_pages(0, 8192));
     // Erase(1, At(1, 65535))
     println!("{:?}", map1.erase(7936, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.get_ref().as_raw().retry_flush()); map1.get_ref().as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.get_ref().as_raw().acknowledge_lost());
     // Recover(1)
@@ -479,6 +497,8 @@ fn main() {
     println!("{:?}", map1.get_ref().as_map().as_raw().prefault_write(8191, 1));
     // Resident(1)
     println!("{:?}", map1.get_ref().as_map().as_raw().resident_pages(0, 8192));
+    // Beside(1)
+    println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.get_ref().as_map().as_raw().retry_flush()); map1.get_ref().as_map().as_raw().flush().is_ok() }));
     // Acknowledge(1)
     println!("{:?}", map1.get_ref().as_map().as_raw().acknowledge_lost());
     // Grow(1, 3)

@@ -12,7 +12,7 @@ pub const BROKEN: i32 = 3;
 /// And of one that died of a fault.
 pub const DIED: i32 = 4;
 const TEXT: usize = 1 << 14;
-const PAIRS: usize = 32 * 16;
+const PAIRS: usize = 32 * 32;
 
 /// The first word is the step that is under way, the second the length of the text, then the text, then the counts.
 pub struct Board(MmapRaw);

@@ -324,6 +324,7 @@ impl World<'_> {
         | Step::Word(slot, ..)
         | Step::Erase(slot, ..)
         | Step::Resident(slot)
+        | Step::Beside(slot)
         | Step::Together(slot, ..)) = step
         else {
             unreachable!("an event")
@@ -388,6 +389,7 @@ impl World<'_> {
             Step::Grow(_, pages) => self.grow(slot, pages.into()),
             Step::Together(_, at, byte) => self.together(slot, within(at), byte),
             Step::ProtectAll(_, to) => self.protect_all(slot, to),
+            Step::Beside(_) => self.beside(slot),
             Step::Word(_, at, byte) => self.word(slot, within(at), byte),
             Step::Erase(_, at) => self.erase(slot, within(at)),
             step => self.of_raw(step, slot, &within, &clip),

@@ -5,7 +5,6 @@ use rawmap_core::{Advice, Errno, Error, Protection, RemapOptions, UncheckedAdvic
 
 use crate::event;
 use crate::judge::{CHIP, Stored, Verdict};
-use crate::refuse::Times;
 use crate::step::{Against, At, Hint, PAGES, SLOTS, Step};
 use crate::subject::{BLOCK, Subject};
 use crate::world::{World, page};
@@ -268,51 +267,6 @@ impl World<'_> {
         self.or_cause("recover", result, false)
     }
 
-    /// What is written while a commit runs is in it, or pending.
-    pub(crate) fn together(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
-        const LEN: usize = 8;
-        let map = self.maps[slot].as_ref().expect("it was called");
-        if !matches!(map.subject, Subject::Shared(_))
-            || offset + LEN > map.subject.len()
-            || map.contained
-            || !self.touch(slot, offset, LEN, true)
-        {
-            return Ok(());
-        }
-        let map = self.maps[slot].as_ref().expect("as before");
-        let Subject::Shared(shared) = &map.subject else {
-            unreachable!("see above")
-        };
-        let file = &self.files[map.file];
-        let result = std::thread::scope(|scope| {
-            let writer = std::thread::Builder::new()
-                .spawn_scoped(scope, || shared.write(offset, &[byte; LEN]).unwrap());
-            let result = match byte % 3 {
-                0 => shared.start_writeback(&file.file),
-                _ => shared.commit().map(drop),
-            };
-            if let Ok(writer) = writer {
-                writer.join().unwrap();
-                (result, true)
-            } else {
-                (result, false)
-            }
-        });
-        let from = map.first + offset;
-        let (result, wrote) = result;
-        // The bytes from before first: the commit may have stored these, or the new ones.
-        let verdict = match byte % 3 {
-            0 => self.judge(slot, "start_writeback", result, Stored::Nothing),
-            _ => self.judge(slot, "commit", result, Stored::Pending),
-        };
-        if wrote {
-            self.model.write(from, &[byte; LEN]);
-            let map = self.maps[slot].as_mut().expect("as before");
-            map.pending.push(from..from + LEN);
-        }
-        verdict
-    }
-
     /// An atomic word is exchanged with another.
     pub(crate) fn word(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
         let map = self.maps[slot].as_ref().expect("it was called");
@@ -411,61 +365,6 @@ impl World<'_> {
             && event::write_and_die(&self.peer, from, end - from, byte)
         {
             self.model.write(from, &vec![byte; end - from]);
-        }
-    }
-
-    /// All is well again: the disk, the file. Then each map can be stored, and what is mapped and open comes back.
-    pub fn end(&mut self) -> Verdict {
-        self.causes.limits.lift();
-        self.fail(false);
-        self.fill(false);
-        self.causes.times.iter().for_each(Times::end);
-        let refused = self.causes.refused.len() > self.causes.times.len();
-        if !refused && !self.causes.nobody && self.causes.sealed.is_empty() {
-            if self.file_len < PAGES * page() && !self.ground.is_device() {
-                self.set_len(PAGES * page());
-            }
-            for slot in 0..SLOTS {
-                if self.maps[slot].is_some() {
-                    self.recover(slot)?;
-                    let map = self.maps[slot].as_mut().expect("as before");
-                    if map.private && map.lost.take().is_some() {
-                        let _ = map.subject.acknowledge();
-                    }
-                    let mut tries = 0;
-                    loop {
-                        self.retry(slot)?;
-                        let map = self.maps[slot].as_ref().expect("as before");
-                        if !map.failed && map.trusted && map.pending.is_empty() {
-                            break;
-                        }
-                        tries += 1;
-                        if tries == 100 {
-                            return Err(format!("slot {slot}: no retry succeeds"));
-                        }
-                        std::thread::sleep(std::time::Duration::from_millis(20));
-                        // What was lost is written again.
-                        let map = self.maps[slot].as_mut().expect("as before");
-                        for range in map.pending.clone() {
-                            let bytes = &self.model.live()[range.clone()];
-                            map.subject.write(range.start - map.first, bytes);
-                        }
-                    }
-                }
-            }
-            self.check()?;
-        }
-        let kept = self.causes.may_not_contain();
-        self.maps = Default::default();
-        let inode =
-            std::os::unix::fs::MetadataExt::ino(&self.peer.metadata().expect("an open file"));
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let ours = |line: &&str| {
-            line.split_whitespace().nth(4) == Some(&inode.to_string()) && line.contains("rw-s")
-        };
-        match maps.lines().find(ours) {
-            Some(line) if !kept => Err(format!("it is still mapped: {line}")),
-            _ => Ok(()),
         }
     }
 }

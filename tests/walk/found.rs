@@ -5,12 +5,12 @@ use rawmap_tests::disk::On;
 use rawmap_tests::skip;
 
 use crate::board::Board;
+use crate::ground::Ground;
 use crate::step::At;
 use crate::step::Kind::{Flash, Raw, Tracked};
 use crate::step::Refused::Munmap;
 use crate::step::Step::{self, *};
 use crate::try_walk;
-use crate::world::Ground;
 
 /// Its seed, where, and the steps.
 type Found = (&'static str, Option<On>, &'static [Step]);

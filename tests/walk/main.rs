@@ -7,14 +7,18 @@
 mod board;
 mod call;
 mod change;
+mod end;
 mod event;
 mod found;
+mod ground;
 mod judge;
 mod limit;
 mod program;
 mod refuse;
+mod sample;
 mod step;
 mod subject;
+mod threads;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +29,9 @@ use rawmap_tests::disk::On;
 use rawmap_tests::{is_slow, skip};
 
 use board::Board;
+use ground::Ground;
 use step::Step;
-use world::{Ground, World};
+use world::World;
 
 /// Steps of a walk, at most.
 const STEPS: usize = 30;
@@ -193,7 +198,7 @@ fn main() {
         place("walk::on_a_device", Some(On::Device)),
         place("walk::on_ext4", Some(On::Ext4)),
         Trial::test("walk::found", found::all),
-        Trial::test("walk::program", program::compiles),
+        Trial::test("walk::program", sample::compiles),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }

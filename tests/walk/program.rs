@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use libtest_mimic::Failed;
 use rawmap_tests::disk::On;
-use rawmap_tests::skip;
 
-use crate::step::{Against, At, ERRNOS, Hint, Kind, Limit, PAGES, Refused, SLOTS, Step};
+use crate::step::{Against, At, ERRNOS, Hint, Kind, PAGES, SLOTS, Step};
 use crate::subject::BLOCK;
 use crate::world::{PAGES_AT_START, World, page};
 
@@ -428,6 +426,10 @@ fn call(map: &mut Map, name: &str, step: Step) -> Option<String> {
             let scope = format!("scope.spawn(|| {write}); {name}.commit()");
             say(format!("std::thread::scope(|scope| {{ {scope} }})"))
         }
+        Step::Beside(_) => raw.and_then(|raw| {
+            let scope = format!("scope.spawn(|| {raw}.retry_flush()); {raw}.flush().is_ok()");
+            say(format!("std::thread::scope(|scope| {{ {scope} }})"))
+        }),
         _ => None,
     }
 }
@@ -438,104 +440,4 @@ fn protection(to: u8) -> &'static str {
         1 => "Protection::ReadOnly",
         _ => "Protection::ReadWrite",
     }
-}
-
-/// Each kind of map with each call, and each event.
-fn sample() -> Vec<Step> {
-    let kinds = [
-        Kind::Raw,
-        Kind::Kept,
-        Kind::Only,
-        Kind::Copy,
-        Kind::Sealed,
-        Kind::Mut,
-        Kind::Tracked,
-        Kind::Shared,
-        Kind::Flash,
-        Kind::Buffered,
-        Kind::Cursor,
-    ];
-    let (at, len, from) = (At(1, u16::MAX), 5000, At(0, 0));
-    let mut steps = Vec::new();
-    for kind in kinds {
-        let (slot, pages) = (1, 2);
-        let contained = kind == Kind::Tracked;
-        steps.push(Step::Map {
-            slot,
-            kind,
-            file: slot,
-            from,
-            pages,
-            contained,
-            scattered: contained,
-        });
-        steps.extend([
-            Step::Write(slot, at, len, 7),
-            Step::Read(slot, at),
-            Step::Flush(slot),
-            Step::FlushRange(slot, at, 1),
-            Step::FlushAsync(slot),
-            Step::FlushAll(slot),
-            Step::StartWriteback(slot),
-            Step::Commit(slot, true),
-            Step::Retry(slot),
-            Step::Advise(slot, at, len, Hint::Random),
-            Step::Advise(slot, at, len, Hint::DontNeed),
-            Step::Lock(slot, at, len),
-            Step::Unlock(slot, at, len),
-            Step::PrefaultRead(slot, at, len),
-            Step::PrefaultWrite(slot, at, len),
-            Step::Resident(slot),
-            Step::Word(slot, from, 7),
-            Step::Erase(slot, at),
-            Step::Together(slot, from, 7),
-            Step::Acknowledge(slot),
-            Step::Grow(slot, 3),
-            Step::Recover(slot),
-            Step::Remap(slot, 2),
-            Step::Protect(slot, at, len, 1),
-            Step::ProtectAll(slot, 1),
-            Step::ProtectAll(slot, 2),
-        ]);
-    }
-    steps.extend([
-        Step::Unmap(1),
-        Step::Fail,
-        Step::Work,
-        Step::Fill,
-        Step::Empty,
-        Step::Told,
-        Step::WriteBack,
-        Step::DropClean,
-        Step::Open(2),
-        Step::Truncate(6),
-        Step::Punch(1, 2),
-        Step::Peer(at, len, 8),
-        Step::Killed(at, len, 9),
-        Step::Timer(true),
-        Step::Fork,
-        Step::Reserve(0, 9),
-        Step::Seal(Against::Seals),
-        Step::Limit(Limit::Locked, 1),
-        Step::Refuse(Refused::Mlock, 1, 0),
-        Step::Refuse(Refused::Mincore, 1, 2),
-        Step::Nobody,
-    ]);
-    steps
-}
-
-/// What is printed is a program: an example of this package is one, and is built with the tests.
-pub fn compiles() -> Result<(), Failed> {
-    const NAME: &str = "walk::program";
-    if page() != 4096 {
-        skip(NAME, "the example's numbers are those of pages of 4 KiB");
-        return Ok(());
-    }
-    let text = program(NAME, "none", Some(On::Ext4), &sample());
-    if text == include_str!("../examples/walk.rs") {
-        return Ok(());
-    }
-    let printed = concat!(env!("CARGO_TARGET_TMPDIR"), "/walk.rs");
-    std::fs::write(printed, text)?;
-    Err(format!("tests/examples/walk.rs is another program: now it is {printed}").into())
 }

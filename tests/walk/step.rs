@@ -125,6 +125,8 @@ pub enum Step {
     Resident(u8),
     /// A thread writes while this one commits, or retries, or starts write-back.
     Together(u8, At, u8),
+    /// A thread retries while this one flushes.
+    Beside(u8),
 
     Fail,
     Work,
@@ -193,6 +195,7 @@ pub const CALLS: &[&str] = &[
     "Erase",
     "Resident",
     "Together",
+    "Beside",
 ];
 
 pub const EVENTS: &[&str] = &[
@@ -299,7 +302,8 @@ fn call() -> BoxedStrategy<Step> {
         1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Word(s, a, b)),
         1 => (slot.clone(), at()).prop_map(|(s, a)| Erase(s, a)),
         1 => slot.clone().prop_map(Resident),
-        1 => (slot, at(), 1u8..).prop_map(|(s, a, b)| Together(s, a, b)),
+        1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Together(s, a, b)),
+        1 => slot.prop_map(Beside),
     ]
     .boxed()
 }

@@ -1,0 +1,93 @@
+//! The end of a walk: what failed works again, and what was taken comes back.
+
+use rawmap_core::Error;
+
+use crate::judge::Verdict;
+use crate::refuse::Times;
+use crate::step::{PAGES, SLOTS};
+use crate::world::{World, page};
+
+impl World<'_> {
+    /// All is well again: the disk, the file. Then each map can be stored, and what is mapped and open comes back.
+    pub fn end(&mut self) -> Verdict {
+        self.causes.limits.lift();
+        self.fail(false);
+        self.fill(false);
+        self.causes.times.iter().for_each(Times::end);
+        let refused = self.causes.refused.len() > self.causes.times.len();
+        if !refused && !self.causes.nobody && self.causes.sealed.is_empty() {
+            if self.file_len < PAGES * page() && !self.ground.is_device() {
+                self.set_len(PAGES * page());
+            }
+            for slot in 0..SLOTS {
+                if self.maps[slot].is_some() {
+                    self.recover(slot)?;
+                    let map = self.maps[slot].as_mut().expect("as before");
+                    if map.private && map.lost.take().is_some() {
+                        let _ = map.subject.acknowledge();
+                    }
+                    let mut tries = 0;
+                    loop {
+                        self.retry(slot)?;
+                        let map = self.maps[slot].as_ref().expect("as before");
+                        if !map.failed && map.trusted && map.pending.is_empty() {
+                            break;
+                        }
+                        tries += 1;
+                        if tries == 100 {
+                            return Err(format!("slot {slot}: no retry succeeds"));
+                        }
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        // What was lost is written again.
+                        let map = self.maps[slot].as_mut().expect("as before");
+                        for range in map.pending.clone() {
+                            let bytes = &self.model.live()[range.clone()];
+                            map.subject.write(range.start - map.first, bytes);
+                        }
+                    }
+                }
+            }
+            self.check()?;
+        }
+        let kept = self.causes.may_not_contain();
+        self.maps = Default::default();
+        if self.causes.refused.is_empty() && self.causes.sealed.is_empty() {
+            self.comes_back()?;
+        }
+        let inode =
+            std::os::unix::fs::MetadataExt::ino(&self.peer.metadata().expect("an open file"));
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let ours = |line: &&str| {
+            line.split_whitespace().nth(4) == Some(&inode.to_string()) && line.contains("rw-s")
+        };
+        match maps.lines().find(ours) {
+            Some(line) if !kept => Err(format!("it is still mapped: {line}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the walk had at its begin, and can have again.
+    fn comes_back(&self) -> Verdict {
+        let descriptors = crate::world::descriptors();
+        if descriptors != self.descriptors {
+            return Err(format!(
+                "{descriptors:?} descriptors are open, and not {:?}",
+                self.descriptors
+            ));
+        }
+        if self.file_len == 0 {
+            return Ok(());
+        }
+        // Each place in the table of contained maps, and no more.
+        let mut options = rawmap_core::MmapOptions::new();
+        options.len(1).contained();
+        let mut maps = Vec::new();
+        loop {
+            match options.map_raw(&self.peer) {
+                Ok(map) => maps.push(map),
+                Err(Error::Full { capacity }) if capacity == maps.len() => return Ok(()),
+                other => return Err(format!("{} places, then {other:?}", maps.len())),
+            }
+        }
+    }
+}
