@@ -84,6 +84,24 @@ fn lending_too_little_or_too_much_is_an_error() {
     assert_eq!(Storage::write(&mut chip, 3, &[0; 5]), want);
 }
 
+/// Stores its first word, what is between, and its last word apart: a block of two words has nothing between.
+fn commits_of_an_erase<const WRITE: usize>() -> (usize, usize) {
+    let backing = liar(64, |len| len);
+    let mut chip = Flash::<_, Overwrite, 1, WRITE, 16>::new(backing).unwrap();
+    chip.erase(16, 32).unwrap();
+    assert_eq!(chip.get_ref().bytes[16..32], [0xFF; 16]);
+    assert_eq!(chip.get_ref().bytes[32..], [0x5A; 32]);
+    chip.get_ref().stored.get()
+}
+
+#[test]
+fn an_erase_goes_from_the_first_word_of_a_block_to_its_last() {
+    assert_eq!(commits_of_an_erase::<1>(), (3, 1));
+    assert_eq!(commits_of_an_erase::<4>(), (3, 1));
+    assert_eq!(commits_of_an_erase::<8>(), (2, 1));
+    assert_eq!(commits_of_an_erase::<16>(), (1, 1));
+}
+
 #[test]
 fn showing_too_little_is_an_error() {
     // It is honest when its length is asked for, and not when its bytes are.
