@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rawmap::{MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
+use rawmap::{Call, Errno, Error, MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
 use rawmap_tests::{emulator, hides_dirty_pages, is_slow, skip};
 
 use crate::Told as _;
@@ -355,6 +355,41 @@ fn trackers_start_write_back() {
     shared.start_writeback(&two).unwrap();
     assert_eq!(left(&two, BUSY_DISK), 0, "SharedTracked::start_writeback");
     assert_eq!(shared.pending_bytes(), Ok(15));
+}
+
+/// Without a look at pages, which a busy disk stores by itself: that the kernel is asked, and its answer told.
+#[test]
+fn a_pipe_is_not_what_is_mapped() {
+    let (pipe, _end) = std::io::pipe().unwrap();
+    let told = |result: Result<(), Error>| {
+        assert!(
+            matches!(
+                result,
+                Err(Error::Sys {
+                    call: Call::SyncFileRange,
+                    errno: Errno::SPIPE,
+                    offset: 10,
+                    len: 5,
+                })
+            ),
+            "{result:?}"
+        );
+    };
+    // SAFETY: nobody else uses the files.
+    let map = || unsafe { MmapMut::map_mut(&file_of(100_000)) }.unwrap();
+    told(map().as_raw().start_writeback(&pipe, 10, 5));
+    let mut tracked = Tracked::<4>::new(map());
+    // Nothing is pending: nothing is asked.
+    tracked.start_writeback(&pipe).unwrap();
+    tracked.write(10, b"five!").unwrap();
+    told(tracked.start_writeback(&pipe));
+    let shared = SharedTracked::<4>::new(map());
+    shared.start_writeback(&pipe).unwrap();
+    shared.write(10, b"five!").unwrap();
+    told(shared.start_writeback(&pipe));
+    // It was the descriptor: the maps are sound.
+    tracked.commit().unwrap();
+    shared.commit().unwrap();
 }
 
 #[test]
