@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rawmap::{MmapOptions, fault};
 
-use crate::{cut, in_child_saying, load, pages, signal, word};
+use crate::{cut, in_child_saying, load, pages, signal, survives, word};
 
 static RAN: AtomicU32 = AtomicU32::new(0);
 /// What each run of the handler saw, in bits.
@@ -224,4 +224,20 @@ fn the_previous_handler_runs_as_without_us() {
     }
     // What is compared is not always the same.
     assert!(lived > 30 && died > 10, "{lived} lived, {died} died");
+}
+
+/// A thread's stack may be at its end where it loses a page.
+#[test]
+fn the_handler_takes_the_alternate_stack() {
+    survives("chain::the_handler_takes_the_alternate_stack", || {
+        // As in a program that has no handler of std's.
+        // SAFETY: plain system call.
+        unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+        fault::install().unwrap();
+        // SAFETY: all zeros are a value.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        // SAFETY: asks.
+        unsafe { libc::sigaction(libc::SIGBUS, std::ptr::null(), &raw mut action) };
+        assert_ne!(action.sa_flags & libc::SA_ONSTACK, 0);
+    });
 }

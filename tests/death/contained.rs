@@ -52,6 +52,40 @@ fn truncate_under_read() {
 }
 
 #[test]
+fn a_loss_after_a_retry_is_told() {
+    survives("contained::a_loss_after_a_retry_is_told", || {
+        let (file, page) = (pages(3), page());
+        let map = contained(&file);
+        store(&map, 2 * page, 7);
+        map.retry_flush().unwrap();
+        cut(&file, 1);
+        // Nothing was accessed there: the flush looks.
+        assert_eq!(lost_at(map.flush()), Some(page as u64));
+        assert_eq!(load(&map, page + 5), 0);
+        assert_eq!(lost_at(map.flush_range(0, 1)), Some(page as u64));
+    });
+}
+
+#[test]
+fn what_lies_behind_a_lost_page_is_flushed() {
+    survives("contained::what_lies_behind_a_lost_page_is_flushed", || {
+        let (file, page) = (pages(3), page());
+        let map = contained(&file);
+        cut(&file, 1);
+        assert_eq!(load(&map, page), 0);
+        assert_eq!(map.acknowledge_lost(), Some(page));
+        cut(&file, 3);
+        store(&map, 0, 7);
+        store(&map, 2 * page, 8);
+        map.flush_range(0, page).unwrap();
+        map.flush_range(2 * page, page).unwrap();
+        assert_eq!(lost_at(map.flush_range(page, 1)), Some(page as u64));
+        assert_eq!(lost_at(map.flush_range(page - 1, 2)), Some(page as u64));
+        assert_eq!(in_file(&file, 2 * page), 8);
+    });
+}
+
+#[test]
 fn truncate_under_write() {
     survives("contained::truncate_under_write", || {
         let (file, page) = (pages(3), page());

@@ -93,3 +93,35 @@ fn a_full_table_is_an_error() {
         assert_eq!((maps[0].lost(), map.lost()), (Some(0), None));
     });
 }
+
+/// The first byte behind a contained map is another's, and so is a fault there.
+#[test]
+fn what_lies_behind_a_map_is_not_contained() {
+    const NAME: &str = "places::what_lies_behind_a_map_is_not_contained";
+    let status = in_child(NAME, || {
+        fault::install().unwrap();
+        let (file, other, page) = (pages(1), pages(1), page());
+        let fixed = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
+        // Two maps lie side by side, mostly; in the place of the one behind, another file is mapped.
+        let mut maps = Vec::new();
+        let behind = (0..100).find_map(|_| {
+            let (first, map) = (contained(&file), contained(&file));
+            drop(first);
+            let end = map.as_mut_ptr().wrapping_add(page);
+            maps.push(map);
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&other);
+            // SAFETY: a new mapping, which replaces none.
+            let behind = unsafe { libc::mmap(end.cast(), page, libc::PROT_READ, fixed, fd, 0) };
+            (behind == end.cast()).then_some(end)
+        });
+        let behind = behind.expect("one of them has room behind it");
+        // SAFETY: mapped, and read as others may change it.
+        let read = |at: *mut u8| unsafe { at.read_volatile() };
+        assert_eq!(read(behind), 1);
+        cut(&file, 0);
+        cut(&other, 0);
+        assert_eq!(read(behind.wrapping_sub(1)), 0);
+        read(behind);
+    });
+    assert_eq!(signal(status), Some(libc::SIGBUS));
+}

@@ -52,3 +52,20 @@ fn seals_have_names() {
     // F_SEAL_EXEC of new kernels comes with the file, and has no name here: its number is shown, in its own place.
     assert!(!has.contains("( |") && !has.contains("|  |"), "{has}");
 }
+
+#[test]
+fn a_huge_file_has_huge_pages() {
+    use std::os::unix::fs::MetadataExt as _;
+    for bits in [None, Some(21)] {
+        // A kernel without them refuses; one that has them sets none aside for a file of no length.
+        let Ok(file) = MemfdOptions::new().huge(bits).create(c"huge") else {
+            continue;
+        };
+        let size = std::fs::File::from(file).metadata().unwrap().blksize();
+        let wanted = bits.map_or(
+            size > 4 * rawmap::page_size().unwrap().get() as u64,
+            |bits| size == 1 << bits,
+        );
+        assert!(wanted, "{bits:?}: {size}");
+    }
+}

@@ -99,3 +99,15 @@ fn a_protected_page_is_told_as_that() {
         map.prefault_write(0, 1).unwrap();
     }
 }
+
+#[test]
+fn what_is_allowed_twice_is_allowed() {
+    let page = libc_page_size();
+    let file = file_of(3 * page as u64);
+    let mut map = MmapOptions::new().map_raw(&file).unwrap();
+    for _ in 0..2 {
+        map.protect_range(Protection::ReadWrite, page, 1).unwrap();
+        map.prefault_write(page, 1).unwrap();
+        map.shared().store(page, 7_u32).unwrap();
+    }
+}
