@@ -80,6 +80,26 @@ fn flush_all_tells_of_a_failure_that_another_descriptor_was_told() {
     });
 }
 
+/// The failure was of bytes beside the map, and of no flush of it: a retry of the sound map tells it.
+#[test]
+fn a_retry_tells_an_error_that_none_was_told_of() {
+    use std::os::unix::fs::FileExt as _;
+    const NAME: &str = "retry::a_retry_tells_an_error_that_none_was_told_of";
+    on_failing_disks(NAME, |disk, on| {
+        let map = MmapOptions::new().len(4096).map_raw(&disk.file).unwrap();
+        let path = format!("/proc/self/fd/{}", disk.file.as_raw_fd());
+        let other = std::fs::File::options().read(true).write(true).open(path);
+        let other = other.unwrap();
+        disk.fail();
+        other.write_all_at(b"beside", 800_000).unwrap();
+        assert!(other.sync_all().is_err(), "{on:?}");
+        disk.recover();
+        assert!(map.failed().is_none());
+        failed(map.retry_flush().unwrap_err());
+        retried(|| map.retry_flush());
+    });
+}
+
 /// Two maps of one open file: the kernel tells one of them. A retry of each leaves nothing unsaid and all stored.
 #[test]
 fn two_maps_of_one_file_are_stored_by_their_retries() {

@@ -292,15 +292,3 @@ fn a_signal_handler_writes_too() {
         assert_eq!(dirty, 0);
     }
 }
-
-/// A long write is copied in pieces, and each of them is pending.
-#[test]
-fn a_long_shared_write_is_pending_to_its_end() {
-    let tracked = SharedTracked::<4>::new(MmapMut::map_anon(100_000).unwrap());
-    tracked.write(4090, &[1; 1000]).unwrap();
-    assert_eq!(tracked.pending_bytes(), Ok(1000));
-    tracked.write(90_000, &[2; 257]).unwrap();
-    assert_eq!(tracked.pending_bytes(), Ok(1257));
-    assert_eq!(tracked.commit().unwrap().ranges, 2);
-    assert_eq!(tracked.pending_bytes(), Ok(0));
-}
