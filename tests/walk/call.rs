@@ -10,10 +10,14 @@ use crate::subject::{BLOCK, Subject};
 use crate::world::{Mapped, World, page};
 
 /// What user-mode QEMU cannot: it has no mremap(2) of 0 bytes, by which pages of other protections are reached, and none of
-/// a map that is more than one VMA.
+/// a map that is more than one VMA. And limits are its own.
 fn is_beyond_emulators(step: &Step) -> bool {
     let splits = matches!(step, Step::Advise(..) | Step::Lock(..) | Step::Unlock(..));
-    splits || matches!(step, Step::Protect(..) | Step::ProtectAll(..))
+    splits
+        || matches!(
+            step,
+            Step::Protect(..) | Step::ProtectAll(..) | Step::Limit(..)
+        )
 }
 
 impl World<'_> {
