@@ -13,11 +13,15 @@ use crate::world::{Mapped, World, page};
 /// a map that is more than one VMA. And limits are its own.
 fn is_beyond_emulators(step: &Step) -> bool {
     let splits = matches!(step, Step::Advise(..) | Step::Lock(..) | Step::Unlock(..));
-    splits
-        || matches!(
-            step,
-            Step::Protect(..) | Step::ProtectAll(..) | Step::Limit(..)
-        )
+    let only = matches!(
+        step,
+        Step::Map {
+            kind: Kind::Only,
+            ..
+        }
+    );
+    let protects = matches!(step, Step::Protect(..) | Step::ProtectAll(..));
+    splits || only || protects || matches!(step, Step::Limit(..))
 }
 
 impl World<'_> {
