@@ -70,8 +70,10 @@ impl World<'_> {
                     Errno::from_raw_os_error(libc::EUCLEAN),
                 ];
                 (device && full.contains(errno))
-                    // A page that a full disk keeps from being written is tried by another mapping, too.
-                    || (device && *errno == Errno::NOSYS && rawmap_tests::emulator().is_some())
+                    // A page that is not to be had here is tried by another mapping, too.
+                    || ((device || causes.truncated)
+                        && *errno == Errno::NOSYS
+                        && rawmap_tests::emulator().is_some())
                     || refused
                     || causes
                         .limited
