@@ -28,6 +28,10 @@ impl World<'_> {
                     }
                     let mut tries = 0;
                     loop {
+                        if tries > 0 {
+                            // A signal may have interrupted it.
+                            self.recover(slot)?;
+                        }
                         self.retry(slot)?;
                         let map = self.maps[slot].as_ref().expect("as before");
                         if !map.failed && map.trusted && map.pending.is_empty() {

@@ -149,8 +149,15 @@ impl World<'_> {
             if was_failed {
                 return Err(format!("{call}: Ok, and the map has failed"));
             }
-            // Parts that were committed apart leave out what is between them.
-            if let (Some(page), false) = (loss, matches!(stored, Stored::Pending)) {
+            let loss = match stored {
+                // Parts that were committed apart leave out what is between them.
+                Stored::Pending => map
+                    .pending
+                    .iter()
+                    .find_map(|range| self.loss(map, range.start - map.first, range.len())),
+                _ => loss,
+            };
+            if let Some(page) = loss {
                 return Err(format!("{call}: Ok, and page {page} of the map is lost"));
             }
             self.stored(slot, stored);

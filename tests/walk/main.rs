@@ -33,6 +33,9 @@ use ground::Ground;
 use step::Step;
 use world::World;
 
+/// Seconds; a walk takes some milliseconds.
+pub const PATIENCE: u32 = 60;
+
 /// Steps of a walk, at most.
 const STEPS: usize = 30;
 
@@ -62,8 +65,6 @@ fn walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
 
 /// Takes a walk in a process of its own. The error tells at which step it went wrong.
 fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
-    /// Seconds; a walk takes some milliseconds.
-    const PATIENCE: u32 = 60;
     board.begin();
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
@@ -136,6 +137,8 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
         let config = Config {
             cases: 1,
             failure_persistence: None,
+            // Of one that hangs, too, something is printed.
+            max_shrink_time: 120_000,
             max_shrink_iters: number("RAWMAP_WALK_SHRINKS").unwrap_or(3000) as u32,
             ..Config::default()
         };

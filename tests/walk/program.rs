@@ -33,6 +33,7 @@ mod step;
 mod board {
     pub const DIED: i32 = 4;
 }
+pub const PATIENCE: u32 = 60;
 mod world {
     pub fn page() -> usize {
         rawmap_core::page_size().unwrap().get()

@@ -14,6 +14,7 @@ impl World<'_> {
         if !matches!(map.subject, Subject::Shared(_))
             || offset + LEN > map.subject.len()
             || map.contained
+            || !self.causes.may_have_threads()
             || !self.touch(slot, offset, LEN, true)
         {
             return Ok(());
@@ -59,6 +60,9 @@ impl World<'_> {
         let Some(raw) = map.subject.raw() else {
             return Ok(());
         };
+        if !self.causes.may_have_threads() {
+            return Ok(());
+        }
         let (retried, flushed) = std::thread::scope(|scope| {
             let retry = std::thread::Builder::new().spawn_scoped(scope, || raw.retry_flush());
             let flushed = raw.flush();

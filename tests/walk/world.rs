@@ -115,6 +115,12 @@ pub struct Causes {
 }
 
 impl Causes {
+    /// Threads can be started, and joined.
+    pub fn may_have_threads(&self) -> bool {
+        let futex = |(call, _): &(Refused, i32)| *call == Refused::Futex;
+        !self.may_not_contain() && !self.refused.iter().any(futex)
+    }
+
     /// Something was refused that containment is made of.
     pub fn may_not_contain(&self) -> bool {
         let needed = [
@@ -142,7 +148,8 @@ pub struct World<'g> {
     pub model: Model,
     pub file_len: usize,
     pub causes: Causes,
-    canaries: Vec<&'static [u8]>,
+    /// Pages beside the maps, which no call may change or take.
+    canaries: Vec<*mut u8>,
     /// How many were open at the begin, where /proc tells.
     pub descriptors: Option<usize>,
 }
@@ -190,8 +197,7 @@ impl<'g> World<'g> {
             let canary = libc::mmap(std::ptr::null_mut(), page(), prot, flags, -1, 0);
             if canary != libc::MAP_FAILED {
                 canary.cast::<u8>().write_bytes(CANARY, page());
-                self.canaries
-                    .push(std::slice::from_raw_parts(canary.cast(), page()));
+                self.canaries.push(canary.cast());
             }
         }
     }
@@ -343,12 +349,17 @@ impl<'g> World<'g> {
         for slot in 0..SLOTS {
             self.check_map(slot)?;
         }
-        if self
-            .canaries
-            .iter()
-            .any(|canary| canary.iter().any(|byte| *byte != CANARY))
-        {
-            return Err("memory beside the maps has changed".into());
+        for canary in &self.canaries {
+            for at in (0..page()).step_by(64).chain([page() - 1]) {
+                // SAFETY: a mapping of our own. A call that protected it, or took it, is found by the write.
+                unsafe {
+                    let byte = canary.add(at);
+                    if byte.read_volatile() != CANARY {
+                        return Err("memory beside the maps has changed".into());
+                    }
+                    byte.write_volatile(CANARY);
+                }
+            }
         }
         if let Some(medium) = self.medium() {
             let mut lost = self.model.lost(&medium);
