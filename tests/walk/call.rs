@@ -182,6 +182,7 @@ impl World<'_> {
                 first,
                 contained,
                 private: kind == Kind::Copy,
+                written: Default::default(),
                 trusted,
                 failed,
                 split: false,
@@ -263,6 +264,10 @@ impl World<'_> {
         let map = self.maps[slot].as_mut().expect("it was touched");
         let bytes = vec![byte; len];
         let durable = map.subject.write(offset, &bytes);
+        if map.private {
+            map.written
+                .extend((offset..offset + len).map(|at| (at, byte)));
+        }
         if matches!(
             map.subject,
             Subject::Tracked(_) | Subject::Shared(_) | Subject::Cursor(_)

@@ -69,10 +69,15 @@ impl World<'_> {
                         raw.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len)
                     },
                 };
-                map.split = true;
+                map.split |= len > 0;
                 let odd = map.contained && hint == Hint::DontFork || map.hull().is_some() || len == 0
                     // Of locked pages.
-                    || hint == Hint::DontNeed;
+                    || hint == Hint::DontNeed
+                        && matches!(result, Err(Error::Sys { errno: Errno::INVAL, .. }));
+                if map.private && hint == Hint::DontNeed {
+                    // A page that was written is the file's again.
+                    map.forget_written(offset, len);
+                }
                 self.or_cause("advise", result, odd)
             }
             Step::Lock(_, at, len) | Step::Unlock(_, at, len) => {
@@ -82,7 +87,7 @@ impl World<'_> {
                 } else {
                     raw.unlock_range(offset, len)
                 };
-                map.split = true;
+                map.split |= len > 0;
                 let odd = self.causes.truncated
                     || map.may.contains(&0)
                     || self.causes.was_full
@@ -124,7 +129,7 @@ impl World<'_> {
                     let pages = map.page_range(offset, len);
                     map.may[pages].fill(to);
                 }
-                map.split = true;
+                map.split |= len > 0;
                 self.or_cause("protect_range", result, false)
             }
             Step::Resident(_) => {

@@ -4,7 +4,7 @@ use rawmap_core::Error;
 
 use crate::judge::Verdict;
 use crate::refuse::Times;
-use crate::step::{PAGES, SLOTS};
+use crate::step::{PAGES, Refused, SLOTS};
 use crate::world::{World, page};
 
 impl World<'_> {
@@ -53,9 +53,10 @@ impl World<'_> {
             }
             self.check()?;
         }
-        let kept = self.causes.may_not_contain();
         self.maps = Default::default();
-        if self.causes.refused.is_empty() && self.causes.sealed.is_empty() {
+        let kept = |(call, _): &(Refused, i32)| *call == Refused::Munmap;
+        let kept = self.causes.refused.iter().any(kept);
+        if !refused && !kept && self.causes.sealed.is_empty() {
             self.comes_back()?;
         }
         let inode =

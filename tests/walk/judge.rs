@@ -60,8 +60,16 @@ impl World<'_> {
     pub(crate) fn has_cause(&self, call: &str, error: &Error) -> Verdict {
         let causes = &self.causes;
         let caused = match error {
-            Error::Sys { errno, .. } => {
-                let refused = !causes.refused.is_empty();
+            Error::Sys {
+                call: failed,
+                errno,
+                ..
+            } => {
+                let number = errno.raw_os_error();
+                let refused = causes.refused.iter().any(|(_, with)| *with == number)
+                    // A signal interrupts the wait for an answer.
+                    || (!causes.times.is_empty() && *errno == Errno::INTR);
+                let stores = [Call::Msync, Call::Fsync, Call::SyncFileRange].contains(failed);
                 let device = causes.failed || causes.was_full;
                 let full = [
                     Errno::IO,
@@ -73,11 +81,10 @@ impl World<'_> {
                     // A page that is not to be had is tried by another mapping, and user-mode QEMU makes none.
                     || (*errno == Errno::NOSYS && rawmap_tests::emulator().is_some())
                     || refused
-                    || causes
-                        .limited
-                        .iter()
-                        .any(|limit| limit_says(*limit, *errno))
-                    || (!causes.sealed.is_empty() && [Errno::PERM, Errno::ACCESS].contains(errno))
+                    || (!stores && causes.limited.iter().any(|limit| limit_says(*limit, *errno)))
+                    || (!stores
+                        && !causes.sealed.is_empty()
+                        && [Errno::PERM, Errno::ACCESS].contains(errno))
                     || (causes.nobody
                         && [Errno::PERM, Errno::ACCESS, Errno::NOMEM, Errno::AGAIN].contains(errno))
             }
@@ -253,7 +260,8 @@ impl World<'_> {
             }
             Err(error) => {
                 // Of what was never told to fail, it cannot know whether it was stored before it was dropped.
-                let pending_is_lost = map.had_loss || !map.failed || self.causes.holes;
+                let pending_is_lost =
+                    map.had_loss || (!map.pending.is_empty() && (!map.failed || self.causes.holes));
                 let was = map.failed;
                 if was && !is_failed {
                     return Err(format!("retry: {error:?}, and the failure is forgotten"));

@@ -78,6 +78,9 @@ impl World<'_> {
                 "a retry beside a flush: {retried:?}, and the failure is forgotten"
             ));
         }
+        if was && flushed.is_ok() && is_failed {
+            return Err("a flush beside a retry: Ok, and the map has failed".into());
+        }
         let map = self.maps[slot].as_ref().expect("as before");
         let lost = self.loss(map, 0, len).is_some();
         if retried.is_ok() && flushed.is_ok() && !is_failed {

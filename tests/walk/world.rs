@@ -41,6 +41,8 @@ pub struct Mapped {
     pub contained: bool,
     /// What is written there is no one else's.
     pub private: bool,
+    /// Of a private map, what was written to its bytes.
+    pub written: std::collections::BTreeMap<usize, u8>,
     /// No failure was told to another map of the same open file: what it says of the medium is so.
     pub trusted: bool,
     pub failed: bool,
@@ -64,12 +66,24 @@ impl Mapped {
         (head + self.subject.len().max(1)).div_ceil(page())
     }
 
+    /// The pages that hold these bytes have not what was written there.
+    pub fn forget_written(&mut self, offset: usize, len: usize) {
+        if len > 0 {
+            let pages = self.page_range(offset, len);
+            let head = self.first % page();
+            self.written
+                .retain(|at, _| !pages.contains(&((head + at) / page())));
+        }
+    }
+
     /// After the length changed.
     pub fn fit(&mut self) {
         let pages = self.pages();
         let last = self.may.last().copied().unwrap_or(2);
         self.may.resize(pages, last);
         self.replaced.resize(pages, false);
+        let len = self.subject.len();
+        self.written.retain(|at, _| *at < len);
     }
 
     /// The pages of the map that hold some of its bytes.
@@ -242,6 +256,10 @@ impl<'g> World<'g> {
         }
         let (from, to) = (len.min(self.file_len), len.max(self.file_len));
         self.set_zeros(from, to);
+        for map in self.maps.iter_mut().flatten() {
+            let first = map.first;
+            map.written.retain(|at, _| first + at < len);
+        }
         self.causes.truncated |= len < self.file_len;
         self.causes.holes = true;
         self.file_len = len;
@@ -404,11 +422,21 @@ impl<'g> World<'g> {
         for number in 0..map.pages() {
             let from = map.place(number).max(map.first);
             let to = (map.place(number) + page()).min(end).min(self.file_len);
-            if map.private || map.may[number] == 0 || map.replaced[number] || from >= to {
+            if map.may[number] == 0 || map.replaced[number] || from >= to {
                 continue;
             }
             let mut bytes = vec![0; to - from];
             map.subject.read(from - map.first, &mut bytes);
+            if map.private {
+                // What was not written may be the file's, or was when the page was copied.
+                for (at, byte) in map.written.range(from - map.first..to - map.first) {
+                    let has = bytes[map.first + at - from];
+                    if has != *byte {
+                        return Err(format!("slot {slot}: byte {at} is {has}, and not {byte}"));
+                    }
+                }
+                continue;
+            }
             if bytes != self.model.live()[from..to] {
                 return Err(self.differs(&format!("slot {slot}"), &bytes, from));
             }
