@@ -1,6 +1,6 @@
 //! The end of a walk: what failed works again, and what was taken comes back.
 
-use rawmap_core::Error;
+use rawmap_core::{Errno, Error};
 
 use crate::judge::Verdict;
 use crate::refuse::Times;
@@ -91,6 +91,10 @@ impl World<'_> {
             match options.map_raw(&self.peer) {
                 Ok(map) => maps.push(map),
                 Err(Error::Full { capacity }) if capacity == maps.len() => return Ok(()),
+                // A signal interrupts the wait for an answer.
+                Err(Error::Sys {
+                    errno: Errno::INTR, ..
+                }) if !self.causes.times.is_empty() => {}
                 other => return Err(format!("{} places, then {other:?}", maps.len())),
             }
         }
