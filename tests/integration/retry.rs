@@ -100,6 +100,25 @@ fn a_retry_tells_an_error_that_none_was_told_of() {
     });
 }
 
+/// Of bytes beside the map msync(2) says nothing, and fsync(2) does: that is remembered, too.
+#[test]
+fn a_failure_that_only_fsync_tells_stays() {
+    use std::os::unix::fs::FileExt as _;
+    const NAME: &str = "retry::a_failure_that_only_fsync_tells_stays";
+    on_failing_disks(NAME, |disk, on| {
+        let map = MmapOptions::new().len(4096).map_raw(&disk.file).unwrap();
+        disk.fail();
+        disk.file.write_all_at(b"beside", 800_000).unwrap();
+        failed(map.flush_all(&disk.file).unwrap_err());
+        assert!(map.failed().is_some(), "{on:?}");
+        failed(map.flush_range(0, 1).unwrap_err());
+        disk.recover();
+        failed(map.flush().unwrap_err());
+        retried(|| map.retry_flush());
+        map.flush().unwrap();
+    });
+}
+
 /// Two maps of one open file: the kernel tells one of them. A retry of each leaves nothing unsaid and all stored.
 #[test]
 fn two_maps_of_one_file_are_stored_by_their_retries() {
