@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd as _;
 
-use rawmap::{MmapOptions, MmapRaw, SharedTracked, Tracked};
+use rawmap::{MmapOptions, MmapRaw, RemapOptions, SharedTracked, Tracked};
 use rawmap_tests::disk::{FailingDisk, NoBitmaps};
 use rawmap_tests::skip;
 
@@ -116,6 +116,29 @@ fn a_failure_that_only_fsync_tells_stays() {
         failed(map.flush().unwrap_err());
         retried(|| map.retry_flush());
         map.flush().unwrap();
+    });
+}
+
+/// What failed may lie in the end that would go.
+#[test]
+fn a_map_that_failed_does_not_become_shorter() {
+    const NAME: &str = "retry::a_map_that_failed_does_not_become_shorter";
+    on_failing_disks(NAME, |disk, on| {
+        let mut map = raw(disk);
+        let len = map.len();
+        // SAFETY: no pointer is kept.
+        let shorten =
+            |map: &mut rawmap_core::MmapRaw| unsafe { map.remap(4096, RemapOptions::new()) };
+        disk.fail();
+        crate::store(&map, 100_000, b"end");
+        failed(map.flush().unwrap_err());
+        failed(shorten(&mut map).unwrap_err());
+        assert_eq!(map.len(), len);
+        disk.recover();
+        retried(|| map.retry_flush());
+        assert_eq!(disk.medium(100_000, 3), b"end", "{on:?}");
+        shorten(&mut map).unwrap();
+        assert_eq!(map.len(), 4096);
     });
 }
 
