@@ -116,7 +116,7 @@ pub fn program(name: &str, seed: &str, on: Option<On>, steps: &[Step]) -> String
             line = call(map, &format!("map{slot}"), *step).unwrap_or_default();
         }
         if !line.is_empty() {
-            let _ = writeln!(text, "    // {step:?}\n    {line}");
+            let _ = writeln!(text, "    {line} // {step:?}");
         }
     }
     text + "}\n"
