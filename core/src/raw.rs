@@ -216,12 +216,10 @@ impl MmapRaw {
         let access = protection.access();
         let (base, mapped) = self.all_pages();
         // SAFETY: all pages of this map, and `&mut self` rules out references: the types that hand them
-        // out borrow the value.
-        let mut result = unsafe { sys::mprotect(base, mapped, access) };
-        if result == Err(Errno::INVAL) {
-            // SAFETY: as above; see `huge`.
-            result = huge(mapped, |len| unsafe { sys::mprotect(base, len, access) });
-        }
+        // out borrow the value. See `huge` for lengths that are more.
+        let result = huge(base, mapped, |len| unsafe {
+            sys::mprotect(base, len, access)
+        });
         self.ranged(Call::Mprotect, Span::whole(self.len), result)?;
         self.set_access(access.like(self.access));
         Ok(())

@@ -52,27 +52,29 @@ pub(super) fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usiz
 /// Makes a call for a length once more that the kernel refused with `EINVAL`, because it cuts a huge page in two: a file
 /// on hugetlbfs was mapped, whose page size is not known here.
 ///
-/// The lengths are the next powers of two's multiples. Each is at most what the huge pages of the map take, so memory
-/// behind the map is never touched, and the first that the kernel accepts is exactly that. The length itself comes first:
-/// a refusal that passes (a filter's) is none of huge pages, and what lies behind the map is not ours.
+/// The lengths are multiples of the page sizes at which the map could begin. Each is at most what its huge pages take, so
+/// memory behind the map is never touched, and the first that the kernel accepts is exactly that. The length itself comes
+/// first: a refusal that passes (a filter's) is none of huge pages, and what lies behind the map is not ours.
 pub(super) fn huge(
+    base: *mut c_void,
     mapped: usize,
     mut call: impl FnMut(usize) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    /// From 4 KiB on; the largest huge page of any architecture has 16 GiB.
-    const SIZES: usize = 23;
-    let (mut page, mut result) = (PageSize::KIB_4, Err(Errno::INVAL));
-    for len in [mapped; 3] {
-        result = result.or_else(|_| call(len));
-    }
-    for _ in 0..SIZES {
-        let (Err(Errno::INVAL), Some(len)) = (result, page.ceil(mapped)) else {
-            break;
-        };
-        result = call(len);
+    let (mut page, mut len) = (PageSize::KIB_4, mapped);
+    for asked in 0..64 {
+        let result = call(len);
+        if asked < 2 && result == Err(Errno::INVAL) {
+            continue;
+        }
+        match page.ceil(mapped) {
+            Some(next) if result == Err(Errno::INVAL) && page.fitting(base.addr()) == page => {
+                len = next;
+            }
+            _ => return result,
+        }
         page = page.doubled();
     }
-    result
+    Err(Errno::INVAL)
 }
 
 /// munmap(2) of a whole map.
@@ -92,17 +94,19 @@ pub(super) unsafe fn unmap(base: *mut c_void, mapped: usize) {
 
 #[cold]
 #[inline(never)]
-fn unmap_refused(base: *mut c_void, mapped: usize, errno: Errno) {
+fn unmap_refused(base: *mut c_void, mapped: usize, mut errno: Errno) {
+    if errno == Errno::INVAL {
+        // SAFETY: as in `unmap`, whose pages these are; see `huge`.
+        match huge(base, mapped, |len| unsafe { sys::munmap(base, len) }) {
+            Ok(()) => return,
+            Err(last) => errno = last,
+        }
+    }
     if errno == Errno::NOMEM {
         // The kernel merged the map with a neighbour, and at the limit on the number of VMAs it does not cut one in
         // two. The bytes go; the addresses stay, and nothing else is harmed.
-        // SAFETY: as in `unmap`, whose pages these are.
+        // SAFETY: as above.
         unsafe { sys::drop_pages(base, mapped) };
-        return;
-    }
-    if errno == Errno::INVAL {
-        // SAFETY: as above; see `huge`.
-        let _ = huge(mapped, |len| unsafe { sys::munmap(base, len) });
     }
 }
 

@@ -15,8 +15,8 @@ static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 /// Returns the kernel's page size. The first call asks the kernel; later ones load one word.
 ///
 /// It works without `/proc`, without libc and on every kernel: mprotect(2) of 0 bytes changes
-/// nothing, and refuses an address that is not a multiple of the page size. On a kernel with 4 KiB
-/// pages this is one system call, with 64 KiB pages it is five.
+/// nothing, and refuses an address that is not a multiple of the page size. A refusal counts when it
+/// is said twice. On a kernel with 4 KiB pages this is one system call, with 64 KiB pages it is nine.
 ///
 /// # Errors
 ///
@@ -49,24 +49,20 @@ pub fn page_size() -> Result<PageSize, Error> {
 fn ask_page_size() -> Result<PageSize, Error> {
     /// Linux has pages of 4 KiB (arm, riscv, x86) to 1 MiB (hexagon).
     const LARGEST: usize = 1 << 20;
-    let mut refused = Errno::INVAL;
-    let mut page = PageSize::KIB_4;
-    while page.get() <= LARGEST {
+    let (mut page, mut again) = (PageSize::KIB_4, false);
+    loop {
         let address = ptr::without_provenance_mut(page.get());
         // SAFETY: a length of 0 names no page.
         match unsafe { mm::mprotect(address, 0, MprotectFlags::empty()) } {
+            Err(Errno::INVAL) if !again => again = true,
             // Not a multiple of the page size: the page is larger.
-            Err(Errno::INVAL) => page = page.doubled(),
+            Err(Errno::INVAL) if page.get() < LARGEST => (page, again) = (page.doubled(), false),
             // ENOMEM: the address was accepted and nothing is mapped there (QEMU's user mode).
             Ok(()) | Err(Errno::NOMEM) => {
                 PAGE_SIZE.store(page.to_word(), Ordering::Relaxed);
                 return Ok(page);
             }
-            Err(errno) => {
-                refused = errno;
-                break;
-            }
+            Err(errno) => return Err(Error::sys(Call::Mprotect, errno)),
         }
     }
-    Err(Error::sys(Call::Mprotect, refused))
 }

@@ -157,14 +157,14 @@ fn tell(out: &mut Stream, error: &Error) {
                     " cannot be mapped"
                 }
             }
-            Problem::PortBar { .. } => "the BAR is of I/O ports, which cannot be mapped",
+            Problem::PortBar { .. } => "the BAR is of I/O ports",
             Problem::NoBar { .. } => "there is no such BAR, or it has no address",
             Problem::NoMap { .. } => "the device has no such map",
             Problem::Unmappable { .. } => "the kernel does not map this BAR",
             Problem::Disabled => "it is enabled, but its addresses are off",
             Problem::NotFound => "there is no such device",
             Problem::NoSysfs => "no such devices in /sys: is sysfs mounted?",
-            Problem::SameName { .. } => "several devices have this name: give a number",
+            Problem::SameName { .. } => "several have this name: give a number",
             Problem::Address => "a PCI address is DOMAIN:BUS:DEVICE.FUNCTION",
             _ => "sysfs does not say what it should",
         },
