@@ -146,7 +146,12 @@ impl FailingDisk {
     ///
     /// Why not: this process may not mount.
     pub fn new(on: On) -> Result<Self, String> {
-        let (small, (file, image, folder)) = SmallDisk::with(40 << 20, |folder| match on {
+        // The less is left, the sooner it is full.
+        let room = match on {
+            On::Device => 4 << 20,
+            On::Ext4 => 40 << 20,
+        };
+        let (small, (file, image, folder)) = SmallDisk::with(room, |folder| match on {
             On::Device => Self::device(&folder.join("image")),
             On::Ext4 => Self::ext4(folder),
         })?;
@@ -232,6 +237,11 @@ impl FailingDisk {
     ///
     /// Where the tmpfs below makes none.
     pub fn make_holes(&self) -> Result<(), String> {
+        if self.folder.is_none() {
+            // It may be out.
+            let len = Self::FILE_LEN as u64;
+            self.image.set_len(len).map_err(io_text)?;
+        }
         let places: Vec<u64> = self.places(false).into_iter().flatten().collect();
         // Those that lie together go at once: a hole of less than a page of the tmpfs frees nothing.
         for together in places.chunk_by(|one, next| one + Self::PAGE == *next) {
@@ -279,6 +289,52 @@ impl FailingDisk {
     /// Works again.
     pub fn recover(&self) {
         self.small.make_room();
+    }
+
+    /// Takes the device itself out: reads fail, too, and so do all writes, until it is [put back](Self::put_back). Returns what
+    /// it had. None where the kernel reads zeros then, as loop devices of older ones do, and nothing has happened.
+    ///
+    /// # Panics
+    ///
+    /// Where a file system is on it: that would stop for ever.
+    pub fn take_out(&self) -> Option<Vec<u8>> {
+        assert!(self.folder.is_none(), "the device itself");
+        // First, so that little is written in between; and what is under way is there, or has failed.
+        self.small.fill();
+        let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE;
+        // SAFETY: plain system call.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, wait) };
+        let had = self.medium(0, Self::FILE_LEN);
+        self.image.set_len(0).expect("it is open for writing");
+        self.small.fill();
+        // Of the end, which no test uses that takes it out.
+        let end = Self::FILE_LEN as u64 - 1;
+        if self.file.read_exact_at(&mut [0], end).is_err() {
+            return Some(had);
+        }
+        self.put_back(&had);
+        None
+    }
+
+    /// With what it had. It works again.
+    ///
+    /// # Panics
+    ///
+    /// Where that cannot be written.
+    pub fn put_back(&self, had: &[u8]) {
+        self.recover();
+        self.image
+            .set_len(Self::FILE_LEN as u64)
+            .expect("it is open for writing");
+        let page = Self::PAGE as usize;
+        // Holes stay holes, so that they can fail.
+        for (number, page) in had.chunks(page).enumerate() {
+            if page.iter().any(|byte| *byte != 0) {
+                self.image
+                    .write_all_at(page, number as u64 * Self::PAGE)
+                    .expect("there is room");
+            }
+        }
     }
 
     /// What the medium has of the file, below all caches.

@@ -27,7 +27,7 @@ fn is_beyond_emulators(step: &Step) -> bool {
 impl World<'_> {
     pub fn step(&mut self, step: Step) -> Verdict {
         if rawmap_tests::emulator().is_some() && is_beyond_emulators(&step) {
-            return Ok(());
+            return self.leave_out();
         }
         if step.is_event() {
             let name = step.name();
@@ -42,6 +42,7 @@ impl World<'_> {
                 }
                 Step::Fill | Step::Empty => self.filler.is_some(),
                 Step::Truncate(_) => !self.ground.is_device(),
+                Step::TakeOut => self.ground.is_device(),
                 Step::Seal(_) => self.ground.disk().is_none(),
                 _ => true,
             };
@@ -69,6 +70,7 @@ impl World<'_> {
             }
             Step::Unmap(slot) => self.maps[usize::from(slot)] = None,
             Step::Fail => self.fail(true),
+            Step::TakeOut => self.take_out(),
             Step::Work => self.fail(false),
             Step::Fill => self.fill(true),
             Step::Empty => self.fill(false),
@@ -79,15 +81,7 @@ impl World<'_> {
                 rawmap_core::MmapRaw::map_raw(&self.peer)
                     .map(|map| map.start_writeback(&self.peer, 0, map.len())),
             ),
-            // SAFETY: plain system call.
-            Step::DropClean => drop(unsafe {
-                libc::posix_fadvise(
-                    std::os::fd::AsRawFd::as_raw_fd(&self.peer),
-                    0,
-                    0,
-                    libc::POSIX_FADV_DONTNEED,
-                )
-            }),
+            Step::DropClean => self.drop_clean(),
             Step::Open(slot) => self.open(slot.into()),
             Step::Truncate(pages) if !self.ground.is_device() => {
                 self.set_len(usize::from(pages) * page())
@@ -96,7 +90,10 @@ impl World<'_> {
             Step::Punch(first, pages) => self.punch(first.into(), pages.into()),
             Step::Peer(at, len, byte) => self.peer_writes(World::in_file(at), len.into(), byte),
             Step::Timer(bus) => event::start_timer(if bus { libc::SIGBUS } else { libc::SIGUSR1 }),
-            Step::Fork => event::fork(),
+            Step::Fork => return self.fork(),
+            Step::Anon(kind, pages) => return self.map_anon(kind, usize::from(pages) * page()),
+            Step::Store(at, len, byte) => return self.store(at, len, byte),
+            Step::Advice(at, len, tell) => return self.tell_kernel(at, len, tell),
             Step::Refuse(call, errno, times) => {
                 let errno = ERRNOS[usize::from(errno)];
                 let refused = if times == 0 {
@@ -148,12 +145,19 @@ impl World<'_> {
         }
         let reaches = first + len <= self.file_len;
         if kind == Kind::Sealed && (self.ground.disk().is_some() || !reaches || len == 0) {
-            return Ok(());
+            return self.leave_out();
         }
         // What a chip stores first, or a constructor of slices reads, has to be there.
         let can_lose = contained && !self.causes.may_not_contain();
         if !reaches && !can_lose && kind != Kind::Raw {
-            return Ok(());
+            return self.leave_out();
+        }
+        let all = first / page()..(first + len).div_ceil(page());
+        let there = self
+            .in_memory()
+            .is_some_and(|there| !there[all].contains(&false));
+        if !there && matches!(kind, Kind::Flash | Kind::Buffered) {
+            return self.leave_out();
         }
         self.add_canary();
         let mut options = MmapOptions::new();
@@ -186,6 +190,7 @@ impl World<'_> {
                 trusted,
                 failed,
                 split: false,
+                locked: false,
                 pending: Vec::new(),
                 replaced: Vec::new(),
                 had_loss: false,
@@ -228,18 +233,23 @@ impl World<'_> {
 
     /// An access of some bytes: whether it can be made, and what it does to a contained map.
     pub(crate) fn touch(&mut self, slot: usize, offset: usize, len: usize, stores: bool) -> bool {
+        let there = self.in_memory();
         let Some(map) = self.maps[slot].as_mut().filter(|_| len > 0) else {
             return false;
         };
         let pages = map.page_range(offset, len);
+        let Some(there) = there.filter(|_| !map.private || self.out.is_none()) else {
+            return false;
+        };
         if map.may[pages.clone()]
             .iter()
             .any(|may| *may < 1 + u8::from(stores))
         {
             return false;
         }
+        let missing = |place: usize| place >= self.file_len || !there[place / page()];
         let beyond: Vec<_> = pages
-            .filter(|number| !map.replaced[*number] && map.place(*number) >= self.file_len)
+            .filter(|number| !map.replaced[*number] && missing(map.place(*number)))
             .collect();
         let no_room = stores && self.causes.full && self.causes.holes;
         if no_room || !(beyond.is_empty() || (map.contained && !self.causes.may_not_contain())) {
@@ -259,7 +269,7 @@ impl World<'_> {
             Some(Subject::ReadOnly(_)) | None
         ) || !self.touch(slot, offset, len, true)
         {
-            return Ok(());
+            return self.leave_out();
         }
         let map = self.maps[slot].as_mut().expect("it was touched");
         let bytes = vec![byte; len];
@@ -293,7 +303,7 @@ impl World<'_> {
     fn reserve(&mut self, first: usize, pages: usize) -> Verdict {
         let (first, pages) = (first.min(PAGES), pages.min(PAGES - first.min(PAGES)));
         if self.ground.is_device() {
-            return Ok(());
+            return self.leave_out();
         }
         let end = (first + pages) * page();
         match rawmap_core::reserve(
@@ -344,7 +354,7 @@ impl World<'_> {
         };
         let slot = usize::from(slot);
         let Some(map) = &self.maps[slot] else {
-            return Ok(());
+            return self.leave_out();
         };
         let all = map.subject.len();
         let within = |at: At| World::in_file(at).checked_rem(all).unwrap_or(0);
@@ -358,15 +368,16 @@ impl World<'_> {
                 if self.touch(slot, within(at), usize::from(all > 0), false) {
                     let map = self.maps[slot].as_ref().expect("as before");
                     map.subject.read(within(at), &mut [0]);
+                    return Ok(());
                 }
-                Ok(())
+                self.leave_out()
             }
             Step::Retry(_) => self.retry(slot),
             Step::Commit(_, apart) => {
                 let map = self.maps[slot].as_mut().expect("as before");
                 let whole = matches!(map.subject, Subject::Flash(..));
                 let Some(result) = map.subject.commit(apart) else {
-                    return Ok(());
+                    return self.leave_out();
                 };
                 self.read_again()?;
                 self.judge(
@@ -399,6 +410,10 @@ impl World<'_> {
                 }
             }
             Step::Recover(_) => self.recover(slot),
+            // The kernel tries for ever to read what is added to a locked map.
+            Step::Grow(..) | Step::Remap(..) if map.locked && self.out.is_some() => {
+                self.leave_out()
+            }
             Step::Grow(_, pages) => self.grow(slot, pages.into()),
             Step::Together(_, at, byte) => self.together(slot, within(at), byte),
             Step::ProtectAll(_, to) => self.protect_all(slot, to),

@@ -20,7 +20,7 @@ impl World<'_> {
         let map = self.maps[slot].as_mut().expect("it was called");
         let all = map.subject.len();
         let Some(raw) = map.subject.raw() else {
-            return Ok(());
+            return self.leave_out();
         };
         match step {
             Step::Flush(_) => {
@@ -83,15 +83,19 @@ impl World<'_> {
             Step::Lock(_, at, len) | Step::Unlock(_, at, len) => {
                 let (offset, len) = clip(at, len);
                 let result = if matches!(step, Step::Lock(..)) {
+                    map.locked = true;
                     raw.lock_range(offset, len)
                 } else {
                     raw.unlock_range(offset, len)
                 };
                 map.split |= len > 0;
-                let odd = self.causes.truncated
-                    || map.may.contains(&0)
-                    || self.causes.was_full
-                    || map.place(map.pages() - 1) >= self.file_len;
+                let pages = map.page_range(offset, len);
+                let map = self.maps[slot].as_ref().expect("as before");
+                let odd = len > 0
+                    && matches!(step, Step::Lock(..))
+                    && pages
+                        .clone()
+                        .any(|number| map.may[number] == 0 || self.is_missing(map, number));
                 self.or_cause("lock", result, odd)
             }
             Step::PrefaultRead(_, at, len) | Step::PrefaultWrite(_, at, len) => {
@@ -122,7 +126,7 @@ impl World<'_> {
             Step::Protect(_, at, len, to) => {
                 let (offset, len) = clip(at, len);
                 let Some(raw) = map.subject.raw_mut() else {
-                    return Ok(());
+                    return self.leave_out();
                 };
                 let result = raw.protect_range(protection(to), offset, len);
                 if result.is_ok() && len > 0 {
@@ -179,7 +183,7 @@ impl World<'_> {
             .saturating_sub(map.first % page())
             .min(most);
         let Some(result) = map.subject.grow(&self.files[map.file].file, new) else {
-            return Ok(());
+            return self.leave_out();
         };
         let len = map.subject.len();
         let (split, odd) = (map.split, map.private || map.hull().is_some());
@@ -206,7 +210,7 @@ impl World<'_> {
             .min(most);
         let (failed, lost) = (map.failed, map.hull().is_some());
         let Some(raw) = map.subject.raw_mut() else {
-            return Ok(());
+            return self.leave_out();
         };
         // SAFETY: no pointer is kept.
         let result = unsafe { raw.remap(new, RemapOptions::new().may_move(true)) };
@@ -276,10 +280,10 @@ impl World<'_> {
     pub(crate) fn word(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
         let map = self.maps[slot].as_ref().expect("it was called");
         let Some(raw) = map.subject.raw() else {
-            return Ok(());
+            return self.leave_out();
         };
         let Some(offset) = offset.checked_sub(raw.as_ptr().addr().wrapping_add(offset) % 4) else {
-            return Ok(());
+            return self.leave_out();
         };
         let (first, private) = (map.first + offset, map.private);
         if !matches!(map.subject, Subject::Raw(_) | Subject::Kept(_)) {
@@ -291,7 +295,7 @@ impl World<'_> {
             };
         }
         if offset + 4 > raw.len() || !self.touch(slot, offset, 4, true) {
-            return Ok(());
+            return self.leave_out();
         }
         let map = self.maps[slot].as_ref().expect("as before");
         let raw = map.subject.raw().expect("as before");
@@ -317,7 +321,7 @@ impl World<'_> {
             || map.subject.len() == 0
             || !self.touch(slot, offset, BLOCK, true)
         {
-            return Ok(());
+            return self.leave_out();
         }
         let map = self.maps[slot].as_mut().expect("as before");
         let durable = map.subject.erase(offset);
@@ -366,6 +370,7 @@ impl World<'_> {
     pub(crate) fn peer_is_killed(&mut self, from: usize, len: usize, byte: u8) {
         let end = (from + len).min(self.file_len);
         if from < end
+            && self.out.is_none()
             && !(self.causes.full && self.causes.holes)
             && event::write_and_die(&self.peer, from, end - from, byte)
         {

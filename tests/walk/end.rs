@@ -54,6 +54,7 @@ impl World<'_> {
             self.check()?;
         }
         self.maps = Default::default();
+        self.anon = None;
         let kept = |(call, _): &(Refused, i32)| *call == Refused::Munmap;
         let kept = self.causes.refused.iter().any(kept);
         if !refused && !kept && self.causes.sealed.is_empty() {
@@ -79,6 +80,10 @@ impl World<'_> {
                 "{descriptors:?} descriptors are open, and not {:?}",
                 self.descriptors
             ));
+        }
+        let left = self.left_mapped().filter(|left| *left != 0);
+        if let Some(bytes) = left {
+            return Err(format!("{bytes} bytes are mapped that were not"));
         }
         if self.file_len == 0 {
             return Ok(());

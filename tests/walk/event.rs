@@ -63,16 +63,18 @@ pub fn start_timer(signal: c_int) {
     }
 }
 
-/// A child that ends at once.
-pub fn fork() {
-    // SAFETY: the child makes one system call.
+/// A child that looks at its memory and ends at once. Returns whether it found it right.
+pub fn fork(look: impl FnOnce() -> bool) -> bool {
+    let mut status = 0;
+    // SAFETY: the child looks, and makes one system call.
     match unsafe { libc::fork() } {
         // SAFETY: ends the child.
-        0 => unsafe { libc::_exit(0) },
+        0 => unsafe { libc::_exit(i32::from(!look())) },
         // SAFETY: waits for our own child.
-        child if child > 0 => while unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) } < 0 {},
+        child if child > 0 => while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {},
         _ => {}
     }
+    status == 0
 }
 
 /// A process that maps pages of the file and writes there, and is killed in the middle of it. Returns whether it wrote.

@@ -2,8 +2,8 @@
 
 use rawmap_core::{Call, Errno, Error};
 
-use crate::step::Limit;
-use crate::world::{Mapped, World};
+use crate::step::{Limit, PAGES};
+use crate::world::{Mapped, World, page};
 
 /// The error is a broken promise, in words.
 pub type Verdict = Result<(), String>;
@@ -36,6 +36,7 @@ pub enum Stored {
 impl World<'_> {
     /// A promise.
     pub(crate) fn stored(&mut self, slot: usize, what: Stored) {
+        let known = self.in_memory().is_some();
         let Some(map) = self.maps[slot].as_mut() else {
             return;
         };
@@ -45,7 +46,7 @@ impl World<'_> {
             Stored::Pending => ranges.append(&mut map.pending),
             Stored::Nothing => {}
         }
-        if !map.trusted || map.private {
+        if !map.trusted || map.private || !known {
             return;
         }
         for range in ranges {
@@ -92,7 +93,7 @@ impl World<'_> {
                 causes.failed || causes.was_full || !causes.refused.is_empty()
             }
             Error::Unreachable { .. } => {
-                causes.truncated || causes.was_full || !causes.refused.is_empty()
+                causes.truncated || causes.was_out || causes.was_full || !causes.refused.is_empty()
             }
             Error::Lost { .. } => causes.failed,
             Error::Mutable(_) => !causes.sealed.is_empty(),
@@ -124,10 +125,16 @@ impl World<'_> {
         {
             return Some(hull.start.max(pages.start));
         }
-        let reached = pages
-            .clone()
-            .find(|number| map.place(*number) >= self.file_len);
-        reached.filter(|_| map.place(pages.end - 1) >= self.file_len)
+        // The last page tells whether the file reaches as far, and can be read.
+        let first = pages.clone().find(|number| self.is_missing(map, *number));
+        first.filter(|_| self.is_missing(map, pages.end - 1))
+    }
+
+    /// Whether a page of a map is behind the end of the file, or cannot be read.
+    pub(crate) fn is_missing(&self, map: &Mapped, number: usize) -> bool {
+        let (place, there) = (map.place(number), self.in_memory());
+        let gone = place >= self.file_len || !there.unwrap_or([true; PAGES])[place / page()];
+        gone && !map.replaced[number]
     }
 
     /// Judges a call that stores, or says why it does not.
@@ -186,6 +193,10 @@ impl World<'_> {
         }
         if let Error::Lost { offset: told } = error {
             if matches!(stored, Stored::Nothing) && map.hull().is_some() {
+                return Ok(());
+            }
+            if self.out.is_some() && map.contained {
+                // Each page that cannot be read is one, whether it was touched or not.
                 return Ok(());
             }
             let all = map.subject.len();

@@ -17,7 +17,7 @@ fn get(resource: Resource) -> libc::rlimit {
 }
 
 /// The soft limit only, so that it can be lifted without privileges.
-fn set(resource: Resource, soft: u64) {
+pub fn set(resource: Resource, soft: u64) {
     let mut limit = get(resource);
     limit.rlim_cur = limit.rlim_max.min(soft as libc::rlim_t);
     // SAFETY: the kernel reads the limit.

@@ -7,18 +7,21 @@
 mod board;
 mod call;
 mod change;
+mod draw;
 mod end;
 mod event;
 mod found;
 mod ground;
 mod judge;
 mod limit;
+mod memory;
 mod program;
 mod refuse;
 mod sample;
 mod step;
 mod subject;
 mod threads;
+mod unplug;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,8 +36,10 @@ use ground::Ground;
 use step::Step;
 use world::World;
 
-/// Seconds; a walk takes some milliseconds.
+/// Seconds that a walk may take where it waits for something; it takes some milliseconds.
 pub const PATIENCE: u32 = 60;
+/// Seconds of the processor that it may take. A loop without an end takes all that it gets, on a busy machine, too.
+const WORK: u64 = 10;
 
 /// Steps of a walk, at most.
 const STEPS: usize = 30;
@@ -53,8 +58,9 @@ fn walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
     let mut world = World::new(ground);
     for (number, step) in steps.iter().enumerate() {
         board.at(number);
+        world.left_out = false;
         world.step(*step)?;
-        if !step.is_event() {
+        if !step.is_event() && !world.left_out {
             board.count(step, &world.causes.happened);
         }
         world.check()?;
@@ -69,6 +75,7 @@ fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        limit::set(libc::RLIMIT_CPU, WORK);
         // SAFETY: a walk that hangs is ended by the signal.
         unsafe { libc::alarm(PATIENCE) };
         std::panic::set_hook(Box::new(|_| {}));
@@ -98,7 +105,8 @@ fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String
         .map_or("the end".to_owned(), |step| format!("step {at}, {step:?}"));
     let why = if libc::WIFSIGNALED(status) {
         match libc::WTERMSIG(status) {
-            libc::SIGALRM => format!("it hangs for {PATIENCE} s"),
+            libc::SIGALRM => format!("it waits for {PATIENCE} s"),
+            libc::SIGXCPU => "it goes on for ever".to_owned(),
             signal => format!("it died of signal {signal}"),
         }
     } else {
@@ -145,7 +153,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
         let mut runner =
             TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let ground = std::cell::RefCell::new(&mut ground);
-        let result = runner.run(&step::walks(STEPS), |steps| {
+        let result = runner.run(&draw::walks(STEPS), |steps| {
             let mut ground = ground.borrow_mut();
             if ground.reset().is_err() {
                 **ground = Ground::fresh(on).expect("as before");

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use rawmap_tests::disk::On;
 
+use crate::memory;
 use crate::step::{Against, At, ERRNOS, Hint, Kind, PAGES, SLOTS, Step};
 use crate::subject::BLOCK;
 use crate::world::{PAGES_AT_START, World, page};
@@ -96,6 +97,9 @@ pub fn program(name: &str, seed: &str, on: Option<On>, steps: &[Step]) -> String
             PAGES_AT_START * page()
         ),
     };
+    if on == Some(On::Device) {
+        text += "    let mut had: Option<Vec<u8>> = None;\n";
+    }
     if on == Some(On::Ext4) {
         text += "    let filler = disk.unnamed();\n";
     }
@@ -106,9 +110,25 @@ pub fn program(name: &str, seed: &str, on: Option<On>, steps: &[Step]) -> String
     }
     text += "    let peer = open();\n";
     let mut maps: [Option<Map>; SLOTS] = [None; SLOTS];
+    let mut anon = None;
     for step in steps {
         let mut line = String::new();
-        if let Some(made) = event(on, *step).or_else(|| map(&mut maps, *step)) {
+        if matches!(step, Step::DropClean | Step::TakeOut) {
+            for (slot, map) in maps.iter().enumerate() {
+                let map = map.filter(|map| map.kind != Kind::Copy);
+                if let Some(raw) = map.and_then(|map| map.raw(&format!("map{slot}"))) {
+                    let advice = "UncheckedAdvice::DontNeed";
+                    let _ = writeln!(
+                        text,
+                        "    let _ = unsafe {{ {raw}.unchecked_advise({advice}) }};"
+                    );
+                }
+            }
+        }
+        if let Some(made) = event(on, *step)
+            .or_else(|| map(&mut maps, *step))
+            .or_else(|| memory::print(&mut anon, *step))
+        {
             line = made;
         } else if let Some(slot) = slot(*step)
             && let Some(map) = &mut maps[slot]
@@ -194,6 +214,9 @@ fn slot(step: Step) -> Option<usize> {
     inner[..digits].parse().ok()
 }
 
+const DROP: &str =
+    "unsafe { libc::posix_fadvise(peer.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };";
+
 fn event(on: Option<On>, step: Step) -> Option<String> {
     let disk = |call: &str| {
         if on.is_some() {
@@ -218,6 +241,11 @@ fn event(on: Option<On>, step: Step) -> Option<String> {
     };
     Some(match step {
         Step::Fail => disk("fail"),
+        Step::TakeOut if on == Some(On::Device) => format!("{DROP} had = disk.take_out();"),
+        Step::TakeOut => String::new(),
+        Step::Work if on == Some(On::Device) => {
+            "disk.recover(); if let Some(had) = had.take() { disk.put_back(&had); }".to_owned()
+        }
         Step::Work => disk("recover"),
         Step::Fill => filler("fill_with(&filler); filler.sync_all().unwrap();"),
         Step::Empty => filler("filler.set_len(0).unwrap();"),
@@ -226,10 +254,7 @@ fn event(on: Option<On>, step: Step) -> Option<String> {
             "MmapRaw::map_raw(&peer).map(|map| map.start_writeback(&peer, 0, map.len()));"
                 .to_owned()
         }
-        Step::DropClean => {
-            "unsafe { libc::posix_fadvise(peer.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };"
-                .to_owned()
-        }
+        Step::DropClean => DROP.to_owned(),
         Step::Open(slot) => format!("file{slot} = open();"),
         Step::Truncate(pages) => files(format!(
             "println!(\"{{:?}}\", peer.set_len({}));",
@@ -258,7 +283,7 @@ fn event(on: Option<On>, step: Step) -> Option<String> {
                 if bus { "SIGBUS" } else { "SIGUSR1" }
             )
         }
-        Step::Fork => "event::fork();".to_owned(),
+        Step::Fork => "event::fork(|| true);".to_owned(),
         Step::Refuse(call, errno, 0) => {
             format!(
                 "refuse::always(step::Refused::{call:?}, {});",

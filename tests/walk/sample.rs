@@ -5,7 +5,7 @@ use rawmap_tests::disk::On;
 use rawmap_tests::skip;
 
 use crate::program::program;
-use crate::step::{Against, At, Hint, Kind, Limit, Refused, Step};
+use crate::step::{Against, At, Hint, Kind, Limit, Memory, Refused, Step, Tell};
 use crate::world::page;
 
 /// Each kind of map with each call, and each event.
@@ -67,9 +67,23 @@ fn sample() -> Vec<Step> {
             Step::ProtectAll(slot, 2),
         ]);
     }
+    for kind in [Memory::Private, Memory::Shared, Memory::Guarded] {
+        steps.extend([Step::Anon(kind, 2), Step::Store(at, len, 7)]);
+        let told = [
+            Tell::Lock,
+            Tell::Unlock,
+            Tell::DontNeed,
+            Tell::Free,
+            Tell::Remove,
+            Tell::KeepFromChildren,
+            Tell::Wipe(true),
+        ];
+        steps.extend(told.map(|tell| Step::Advice(at, len, tell)));
+    }
     steps.extend([
         Step::Unmap(1),
         Step::Fail,
+        Step::TakeOut,
         Step::Work,
         Step::Fill,
         Step::Empty,

@@ -17,8 +17,9 @@ impl World<'_> {
             || !self.causes.may_have_threads()
             || !self.touch(slot, offset, LEN, true)
         {
-            return Ok(());
+            return self.leave_out();
         }
+        self.mapped = None;
         let map = self.maps[slot].as_ref().expect("as before");
         let Subject::Shared(shared) = &map.subject else {
             unreachable!("see above")
@@ -58,11 +59,12 @@ impl World<'_> {
         let map = self.maps[slot].as_ref().expect("it was called");
         let (len, id) = (map.subject.len(), map.id);
         let Some(raw) = map.subject.raw() else {
-            return Ok(());
+            return self.leave_out();
         };
         if !self.causes.may_have_threads() {
-            return Ok(());
+            return self.leave_out();
         }
+        self.mapped = None;
         let (retried, flushed) = std::thread::scope(|scope| {
             let retry = std::thread::Builder::new().spawn_scoped(scope, || raw.retry_flush());
             let flushed = raw.flush();

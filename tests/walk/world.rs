@@ -9,6 +9,7 @@ use rawmap_tests::model::Model;
 
 use crate::ground::{Ground, open};
 use crate::limit::Limits;
+use crate::memory::Anon;
 use crate::refuse::Times;
 use crate::step::{Against, At, EVENTS, Limit, PAGES, Refused, SLOTS};
 use crate::subject::Subject;
@@ -18,6 +19,23 @@ pub const PAGES_AT_START: usize = 8;
 
 pub fn page() -> usize {
     rawmap::page_size().expect("the kernel tells it").get()
+}
+
+/// Bytes of address space that the process has, but of the heap and the stack, where the kernel tells of its own maps.
+pub fn mapped() -> Option<u64> {
+    if rawmap_tests::emulator().is_some() {
+        return None;
+    }
+    let text = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let mut sum = 0;
+    for line in text.lines() {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        if !rest.ends_with("[heap]") && !rest.ends_with("[stack]") {
+            sum += u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?;
+        }
+    }
+    Some(sum)
 }
 
 /// How many descriptors the process has.
@@ -48,6 +66,8 @@ pub struct Mapped {
     pub failed: bool,
     /// More than one VMA.
     pub split: bool,
+    /// It was, and may be.
+    pub locked: bool,
     /// Ranges of the file that a commit has to store.
     pub pending: Vec<std::ops::Range<usize>>,
     /// By page of the map: it was replaced by memory.
@@ -115,6 +135,7 @@ pub struct Causes {
     pub happened: [bool; EVENTS.len()],
     pub fails: bool,
     pub failed: bool,
+    pub was_out: bool,
     pub full: bool,
     pub was_full: bool,
     pub truncated: bool,
@@ -159,13 +180,20 @@ pub struct World<'g> {
     pub filler: Option<File>,
     pub maps: [Option<Mapped>; SLOTS],
     pub told: std::collections::BTreeSet<usize>,
+    /// What the device had when it was taken out.
+    pub out: Option<Vec<u8>>,
     pub model: Model,
     pub file_len: usize,
     pub causes: Causes,
+    pub anon: Option<Anon>,
+    /// The step was no call: its type has none, or it would have been a fault.
+    pub left_out: bool,
     /// Pages beside the maps, which no call may change or take.
     canaries: Vec<*mut u8>,
     /// How many were open at the begin, where /proc tells.
     pub descriptors: Option<usize>,
+    /// And what was mapped. Of a walk with threads nothing is known: the C library keeps their stacks.
+    pub mapped: Option<u64>,
 }
 
 const CANARY: u8 = 0xC5;
@@ -192,12 +220,27 @@ impl<'g> World<'g> {
             filler,
             maps: Default::default(),
             told: Default::default(),
+            out: None,
             model: Model::new(&vec![0; PAGES * page()]),
             file_len: pages * page(),
             causes: Causes::default(),
+            anon: None,
+            left_out: false,
             canaries: Vec::new(),
             descriptors: descriptors(),
+            mapped: mapped(),
         }
+    }
+
+    /// Bytes that are mapped and were not at the begin, beside what the walk keeps.
+    pub fn left_mapped(&self) -> Option<i64> {
+        let own = ((self.canaries.len() + self.causes.times.len()) * page()) as u64;
+        Some(mapped()?.wrapping_sub(self.mapped? + own) as i64)
+    }
+
+    pub fn leave_out(&mut self) -> Result<(), String> {
+        self.left_out = true;
+        Ok(())
     }
 
     /// A page beside the maps, which no call may change.
@@ -268,7 +311,7 @@ impl<'g> World<'g> {
     pub fn punch(&mut self, first: usize, pages: usize) {
         let end = ((first + pages) * page()).min(self.file_len);
         let start = first * page();
-        if start >= end {
+        if start >= end || self.out.is_some() {
             return;
         }
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
@@ -282,7 +325,7 @@ impl<'g> World<'g> {
 
     pub fn peer_writes(&mut self, from: usize, len: usize, byte: u8) {
         let end = (from + len).min(self.file_len);
-        if from >= end {
+        if from >= end || self.out.is_some() {
             return;
         }
         let bytes = vec![byte; end - from];
@@ -310,6 +353,9 @@ impl<'g> World<'g> {
         let Some(disk) = self.ground.disk() else {
             return;
         };
+        if !fails {
+            self.put_back();
+        }
         if fails && !self.causes.fails {
             self.causes.limits.without(|| disk.fail());
         } else if !fails && self.causes.fails {
@@ -321,6 +367,10 @@ impl<'g> World<'g> {
 
     /// What the kernel dropped because it took it for stored reads as the medium has it.
     pub fn read_again(&mut self) -> Result<(), String> {
+        if self.out.is_some() {
+            self.forget_dropped();
+            return Ok(());
+        }
         let mut bytes = vec![0; self.file_len];
         self.peer
             .read_exact_at(&mut bytes, 0)
@@ -342,6 +392,9 @@ impl<'g> World<'g> {
     }
 
     pub fn medium(&self) -> Option<Vec<u8>> {
+        if let Some(had) = &self.out {
+            return Some(had[..PAGES * page()].to_vec());
+        }
         let disk = self.ground.disk()?;
         Some(disk.medium(0, PAGES * page()))
     }
@@ -364,6 +417,7 @@ impl<'g> World<'g> {
     /// All that holds after each step.
     pub fn check(&mut self) -> Result<(), String> {
         self.read_again()?;
+        self.check_anon()?;
         for slot in 0..SLOTS {
             self.check_map(slot)?;
         }
@@ -419,10 +473,14 @@ impl<'g> World<'g> {
             ));
         }
         let end = map.first + map.subject.len();
+        let there = self
+            .in_memory()
+            .filter(|_| !map.private || self.out.is_none());
+        let there = there.unwrap_or([false; PAGES]);
         for number in 0..map.pages() {
             let from = map.place(number).max(map.first);
             let to = (map.place(number) + page()).min(end).min(self.file_len);
-            if map.may[number] == 0 || map.replaced[number] || from >= to {
+            if map.may[number] == 0 || map.replaced[number] || from >= to || !there[from / page()] {
                 continue;
             }
             let mut bytes = vec![0; to - from];

@@ -10,7 +10,7 @@ use super::MmapRaw;
 use crate::advice::{Advice, UncheckedAdvice};
 use crate::error::{Call, Error};
 use crate::span::Span;
-use crate::sys::{self, AdviceNumber, Errno};
+use crate::sys::{self, AdviceNumber, Errno, Touch};
 
 /// A call for the whole map, and one for a range.
 macro_rules! locks {
@@ -136,9 +136,13 @@ impl MmapRaw {
     }
 
     locks! {
-        "`mlock` of the whole map -- reads it into memory and keeps it there." lock;
+        "`mlock` of the whole map -- reads it into memory and keeps it there, or fails and locks nothing where it cannot be read.
+        (There mlock(2) alone never ends, since Linux 5.1 at least, and nor does a call that makes a locked map longer.)" lock;
         "`mlock` of `len` bytes at `offset` -- reads them into memory and keeps them there." lock_range;
-        (|map: &Self, span| map.mlock(span, false))
+        (|map: &Self, span| match map.prefault(span, Touch::Read) {
+            Err(Error::Unreachable { .. }) => map.ranged(Call::Mlock, span, Err(Errno::NOMEM)),
+            _ => map.mlock(span, false),
+        })
     }
 
     locks! {

@@ -116,9 +116,9 @@ impl MmapRaw {
     ///   them. So this and every other flush of the map fails until [`retry_flush`](Self::retry_flush)
     ///   succeeds. With `EINTR`, a thousand signals in a row interrupted the call, and the map is as before.
     /// - [`Error::Lost`]: a contained map lost bytes to SIGBUS, and that was not acknowledged, or they are of this
-    ///   range; or the file no longer reaches to the page of its last byte. (In the file's last page, bytes past its
-    ///   end are in memory only, and that is not an error.) A range that never lay in the file is such a
-    ///   range, too. See the feature `fault`, `MmapOptions::contained`.
+    ///   range; or the file no longer reaches to the page of its last byte, or the device cannot read that page. (In the
+    ///   file's last page, bytes past its end are in memory only, and that is not an error.) A range that never lay in the
+    ///   file is such a range, too. See the feature `fault`, `MmapOptions::contained`.
     ///
     /// The kernel reports a failure once for each open file, not for each map or thread. Where several maps
     /// are of one open file, or threads flush a map at the same time, one of them gets the error and the others

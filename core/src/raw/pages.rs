@@ -49,12 +49,11 @@ pub(super) fn mapped_len(page: PageSize, head: usize, len: usize) -> Result<usiz
     }
 }
 
-/// Makes a call for a length once more that the kernel refused with `EINVAL`, because it cuts a huge page in two: a file
-/// on hugetlbfs was mapped, whose page size is not known here.
+/// Makes a call for a length, and once more for longer ones where the kernel refuses with `EINVAL`, because it cuts a huge
+/// page in two: a file on hugetlbfs was mapped, whose page size is not known here.
 ///
-/// The lengths are multiples of the page sizes at which the map could begin. Each is at most what its huge pages take, so
-/// memory behind the map is never touched, and the first that the kernel accepts is exactly that. The length itself comes
-/// first: a refusal that passes (a filter's) is none of huge pages, and what lies behind the map is not ours.
+/// The lengths are multiples of the page sizes at which the map could begin, and the first that the kernel accepts is what
+/// its huge pages take. The length itself is asked for thrice: a filter's refusal may pass, and what lies behind is not ours.
 pub(super) fn huge(
     base: *mut c_void,
     mapped: usize,
