@@ -93,9 +93,10 @@ impl World<'_> {
                 let map = self.maps[slot].as_ref().expect("as before");
                 let odd = len > 0
                     && matches!(step, Step::Lock(..))
-                    && pages
-                        .clone()
-                        .any(|number| map.may[number] == 0 || self.is_missing(map, number));
+                    && (self.in_memory().is_none()
+                        || pages
+                            .clone()
+                            .any(|number| map.may[number] == 0 || self.is_missing(map, number)));
                 self.or_cause("lock", result, odd)
             }
             Step::PrefaultRead(_, at, len) | Step::PrefaultWrite(_, at, len) => {
