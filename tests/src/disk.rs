@@ -327,9 +327,10 @@ impl FailingDisk {
             .set_len(Self::FILE_LEN as u64)
             .expect("it is open for writing");
         let page = Self::PAGE as usize;
+        let zeros = vec![0; page];
         // Holes stay holes, so that they can fail.
         for (number, page) in had.chunks(page).enumerate() {
-            if page.iter().any(|byte| *byte != 0) {
+            if page != zeros {
                 self.image
                     .write_all_at(page, number as u64 * Self::PAGE)
                     .expect("there is room");

@@ -84,7 +84,7 @@ fn call() -> BoxedStrategy<Step> {
         4 => map(),
         1 => slot.clone().prop_map(Unmap),
         9 => (slot.clone(), at(), len(), 1u8..).prop_map(|(s, a, l, b)| Write(s, a, l, b)),
-        1 => (slot.clone(), at()).prop_map(|(s, a)| Read(s, a)),
+        2 => (slot.clone(), at()).prop_map(|(s, a)| Read(s, a)),
         2 => slot.clone().prop_map(Flush),
         4 => range.clone().prop_map(|(s, a, l)| FlushRange(s, a, l)),
         1 => slot.clone().prop_map(FlushAsync),
@@ -92,7 +92,7 @@ fn call() -> BoxedStrategy<Step> {
         1 => slot.clone().prop_map(StartWriteback),
         3 => (slot.clone(), any::<bool>()).prop_map(|(s, apart)| Commit(s, apart)),
         3 => slot.clone().prop_map(Retry),
-        1 => (range.clone(), 0..3u8).prop_map(|((s, a, l), to)| Protect(s, a, l, to)),
+        2 => (range.clone(), 0..3u8).prop_map(|((s, a, l), to)| Protect(s, a, l, to)),
         1 => (slot.clone(), 0..3u8).prop_map(|(s, to)| ProtectAll(s, to)),
         1 => (range.clone(), hint).prop_map(|((s, a, l), hint)| Advise(s, a, l, hint)),
         1 => range.clone().prop_map(|(s, a, l)| Lock(s, a, l)),
@@ -100,7 +100,7 @@ fn call() -> BoxedStrategy<Step> {
         1 => range.clone().prop_map(|(s, a, l)| PrefaultRead(s, a, l)),
         1 => range.prop_map(|(s, a, l)| PrefaultWrite(s, a, l)),
         2 => pages.clone().prop_map(|(s, p)| Grow(s, p)),
-        1 => pages.clone().prop_map(|(s, p)| Remap(s, p)),
+        2 => pages.clone().prop_map(|(s, p)| Remap(s, p)),
         1 => slot.clone().prop_map(Acknowledge),
         2 => slot.clone().prop_map(Recover),
         1 => pages.prop_map(|(p, q)| Reserve(p, q)),
@@ -109,7 +109,7 @@ fn call() -> BoxedStrategy<Step> {
         1 => slot.clone().prop_map(Resident),
         1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Together(s, a, b)),
         1 => slot.prop_map(Beside),
-        1 => anonymous(),
+        2 => anonymous(),
     ]
     .boxed()
 }
@@ -165,7 +165,7 @@ fn event() -> BoxedStrategy<Step> {
     ]);
     let page = 0..PAGES as u8;
     prop_oneof![
-        3 => Just(Fail), 1 => Just(TakeOut), 5 => Just(Work), 1 => Just(Fill), 2 => Just(Empty), 2 => Just(Told),
+        3 => Just(Fail), 1 => Just(TakeOut), 5 => Just(Work), 2 => Just(Fill), 2 => Just(Empty), 2 => Just(Told),
         2 => Just(WriteBack), 1 => Just(DropClean),
         1 => (0..SLOTS as u8).prop_map(Open),
         2 => (0..PAGES as u8 + 1).prop_map(Truncate),
@@ -176,7 +176,7 @@ fn event() -> BoxedStrategy<Step> {
         1 => refused(),
         1 => Just(Nobody),
         1 => (limit, 0..4u8).prop_map(|(limit, left)| Limit(limit, left)),
-        1 => against.prop_map(Seal),
+        2 => against.prop_map(Seal),
         1 => (at(), len(), 1u8..).prop_map(|(a, l, b)| Killed(a, l, b)),
     ]
     .boxed()
@@ -216,34 +216,51 @@ fn broken() -> BoxedStrategy<Vec<Step>> {
     prop_oneof![fails, out].boxed()
 }
 
-/// The same map, contained.
-fn contained(map: Step) -> Step {
-    match map {
+/// Calls that only one kind of map has, after one was made.
+fn of_one_kind() -> BoxedStrategy<Vec<Step>> {
+    let chip = prop_oneof![Just(Kind::Flash), Just(Kind::Buffered)];
+    let erases = (map(), chip, at()).prop_map(|(map, kind, at)| {
+        let (map, slot) = of_kind(map, kind);
+        vec![map, Step::Erase(slot, at)]
+    });
+    let together = (map(), at(), len(), 1u8..).prop_map(|(map, at, len, byte)| {
+        let (map, slot) = of_kind(map, Kind::Shared);
+        let write = Step::Write(slot, at, len, byte);
+        vec![map, write, Step::Together(slot, at, byte)]
+    });
+    prop_oneof![erases, together].boxed()
+}
+
+/// The same map, of another kind and not contained; and its slot.
+fn of_kind(mut map: Step, new: Kind) -> (Step, u8) {
+    match &mut map {
         Step::Map {
             slot,
             kind,
-            file,
-            from,
-            pages,
-            scattered,
+            contained,
             ..
-        } => Step::Map {
-            slot,
-            kind,
-            file,
-            from,
-            pages,
-            contained: true,
-            scattered,
-        },
-        other => other,
+        } => {
+            *kind = new;
+            *contained = false;
+            let slot = *slot;
+            (map, slot)
+        }
+        _ => unreachable!("a map"),
     }
+}
+
+/// The same map, contained.
+fn contained(mut map: Step) -> Step {
+    if let Step::Map { contained, .. } = &mut map {
+        *contained = true;
+    }
+    map
 }
 
 /// Walks of at most `len` turns, of which some have no event at all.
 pub fn walks(len: usize) -> impl Strategy<Value = Vec<Step>> {
     let one = |step: BoxedStrategy<Step>| step.prop_map(|step| vec![step]);
-    let calls = prop_oneof![5 => one(call()), 2 => together()].boxed();
+    let calls = prop_oneof![20 => one(call()), 8 => together(), 1 => of_one_kind()].boxed();
     let mixed = prop_oneof![16 => calls.clone(), 4 => one(event()), 1 => broken()];
     let turns = prop_oneof![
         4 => prop::collection::vec(mixed, 1..len),

@@ -125,9 +125,10 @@ impl World<'_> {
         {
             return Some(hull.start.max(pages.start));
         }
-        // The last page tells whether the file reaches as far, and can be read.
-        let first = pages.clone().find(|number| self.is_missing(map, *number));
-        first.filter(|_| self.is_missing(map, pages.end - 1))
+        // Of a page that cannot be read, the medium has what was stored: `Ok` is true, and an error is not wrong.
+        let beyond = |number: &usize| map.place(*number) >= self.file_len;
+        let first = pages.clone().find(beyond);
+        first.filter(|_| beyond(&(pages.end - 1)))
     }
 
     /// Whether a page of a map is behind the end of the file, or cannot be read.

@@ -25,6 +25,8 @@ mod unplug;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -33,7 +35,7 @@ use rawmap_tests::{is_slow, skip};
 
 use board::Board;
 use ground::Ground;
-use step::Step;
+use step::{Memory, Step};
 use world::World;
 
 /// Seconds that a walk may take where it waits for something; it takes some milliseconds.
@@ -56,6 +58,7 @@ fn walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
     event::install_handlers();
     limit::prepare();
     let mut world = World::new(ground);
+    world.map_anon(Memory::Private, 3 * world::page())?;
     for (number, step) in steps.iter().enumerate() {
         board.at(number);
         world.left_out = false;
@@ -132,7 +135,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
     let asked = number("RAWMAP_WALKS");
     let count = asked.unwrap_or(if is_slow() { 10 } else { 150 });
     let first = number("RAWMAP_WALK_SEED").unwrap_or_else(|| asked.map_or(1, |_| random_seed()));
-    let board = Board::new();
+    let board = board();
     let begin = std::time::Instant::now();
     let mut told = begin;
     for seed in first..first + count {
@@ -158,7 +161,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
             if ground.reset().is_err() {
                 **ground = Ground::fresh(on).expect("as before");
             }
-            try_walk(&ground, &steps, &board).map_err(TestCaseError::fail)
+            try_walk(&ground, &steps, board).map_err(TestCaseError::fail)
         });
         if let Err(TestError::Fail(reason, steps)) = result {
             println!(
@@ -180,13 +183,39 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
         "{name}: {count} walks from seed {first}, {} s",
         begin.elapsed().as_secs()
     );
-    if count >= 1000 {
-        board.print();
-        for pair in board.missing(50) {
-            println!("met less than 50 times: {pair}");
-        }
-    }
+    WALKS.fetch_add(count, Ordering::Relaxed);
     Ok(())
+}
+
+static WALKS: AtomicU64 = AtomicU64::new(0);
+
+/// Of all walks of this process.
+fn board() -> &'static Board {
+    static BOARD: OnceLock<Board> = OnceLock::new();
+    BOARD.get_or_init(Board::new)
+}
+
+/// Of many walks: each call came after each event, and often.
+fn pairs() -> Result<(), Failed> {
+    /// As many in each place.
+    const MANY: u64 = 30_000;
+    const OFTEN: u32 = 50;
+    if WALKS.load(Ordering::Relaxed) < 1000 {
+        return Ok(());
+    }
+    board().print();
+    let missing = board().missing(OFTEN);
+    for pair in &missing {
+        println!("less than {OFTEN} times: {pair}");
+    }
+    if WALKS.load(Ordering::Relaxed) < 3 * MANY || missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} pairs of a call and an event were met too rarely",
+        missing.len()
+    )
+    .into())
 }
 
 fn random_seed() -> u64 {
@@ -208,6 +237,7 @@ fn main() {
         place("walk::in_memory", None),
         place("walk::on_a_device", Some(On::Device)),
         place("walk::on_ext4", Some(On::Ext4)),
+        Trial::test("walk::pairs", pairs),
         Trial::test("walk::found", found::all),
         Trial::test("walk::program", sample::compiles),
     ];

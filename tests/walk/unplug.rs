@@ -83,7 +83,11 @@ impl World<'_> {
         };
         for (number, _) in pages.iter().enumerate().filter(|(_, there)| !**there) {
             let from = number * page();
-            for (at, byte) in (from..).zip(&had[from..][..page()]) {
+            let had = &had[from..][..page()];
+            if self.model.live()[from..][..page()] == *had {
+                continue;
+            }
+            for (at, byte) in (from..).zip(had) {
                 if self.model.live()[at] != *byte {
                     self.model.write(at, &[*byte]);
                 }
