@@ -187,8 +187,7 @@ impl MmapOptions {
         self
     }
 
-    /// `MAP_POPULATE`: fault all pages in now. Errors while doing so are not reported, and where a device cannot be read it
-    /// never ends (since Linux 5.1 at least): [`prefault_read`](MmapRaw::prefault_read) does.
+    /// `MAP_POPULATE`: fault all pages in now. Errors are not reported. Where it never ends: [`lock`](MmapRaw::lock).
     #[doc(alias = "MAP_POPULATE")]
     #[inline]
     pub const fn populate(&mut self) -> &mut Self {

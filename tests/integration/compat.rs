@@ -243,10 +243,7 @@ macro_rules! subject {
                         }
                         // The page of no bytes may lie past the end of the file.
                         Step::Lock if !$exact && len == 0 => Ok(0),
-                        Step::Lock => done(on_any!(map, map => map.lock().inspect_err(|_| if !$exact {
-                            // What cannot be read stays locked there.
-                            let _ = map.unlock();
-                        }))),
+                        Step::Lock => done(on_any!(map, map => map.lock())),
                         Step::Unlock if !$exact && len == 0 => Ok(0),
                         Step::Unlock => done(on_any!(map, map => map.unlock())),
                         Step::Remap(len, may_move) => {

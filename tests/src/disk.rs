@@ -301,9 +301,7 @@ impl FailingDisk {
         assert!(self.folder.is_none(), "the device itself");
         // First, so that little is written in between; and what is under way is there, or has failed.
         self.small.fill();
-        let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE;
-        // SAFETY: plain system call.
-        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, wait) };
+        self.wait();
         let had = self.medium(0, Self::FILE_LEN);
         self.image.set_len(0).expect("it is open for writing");
         self.small.fill();
@@ -316,12 +314,20 @@ impl FailingDisk {
         None
     }
 
+    /// Until no write is under way. Nothing is heard of their errors by another open file.
+    fn wait(&self) {
+        let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE;
+        // SAFETY: plain system call.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, wait) };
+    }
+
     /// With what it had. It works again.
     ///
     /// # Panics
     ///
     /// Where that cannot be written.
     pub fn put_back(&self, had: &[u8]) {
+        self.wait();
         self.recover();
         self.image
             .set_len(Self::FILE_LEN as u64)

@@ -5,7 +5,7 @@ use rawmap_core::{Call, Error, MmapOptions};
 use crate::event;
 use crate::judge::{CHIP, Stored, Verdict};
 use crate::refuse;
-use crate::step::{At, ERRNOS, EVENTS, Kind, PAGES, Step};
+use crate::step::{At, ERRNOS, Kind, PAGES, Step};
 use crate::subject::{BLOCK, Subject};
 use crate::world::{Mapped, World, page};
 
@@ -30,22 +30,19 @@ impl World<'_> {
             return self.leave_out();
         }
         if step.is_event() {
-            let name = step.name();
-            let number = EVENTS
-                .iter()
-                .position(|event| *event == name)
-                .expect("a name");
             // Not where it means nothing.
-            self.causes.happened[number] |= match step {
+            let has = match step {
                 Step::Fail | Step::Work | Step::Told | Step::WriteBack => {
                     self.ground.disk().is_some()
                 }
                 Step::Fill | Step::Empty => self.filler.is_some(),
                 Step::Truncate(_) => !self.ground.is_device(),
-                Step::TakeOut => self.ground.is_device(),
+                // Where it can be.
+                Step::TakeOut => false,
                 Step::Seal(_) => self.ground.disk().is_none(),
                 _ => true,
             };
+            self.causes.happened(step, has);
         }
         match step {
             Step::Map {
@@ -410,10 +407,11 @@ impl World<'_> {
                 }
             }
             Step::Recover(_) => self.recover(slot),
-            // The kernel tries for ever to read what is added to a locked map.
+            // The kernel tries for ever to read what is locked, or added to what is.
             Step::Grow(..) | Step::Remap(..) if map.locked && self.out.is_some() => {
                 self.leave_out()
             }
+            Step::Lock(..) if self.out.is_some() => self.leave_out(),
             Step::Grow(_, pages) => self.grow(slot, pages.into()),
             Step::Together(_, at, byte) => self.together(slot, within(at), byte),
             Step::ProtectAll(_, to) => self.protect_all(slot, to),

@@ -82,17 +82,21 @@ impl World<'_> {
             }
             Step::Lock(_, at, len) | Step::Unlock(_, at, len) => {
                 let (offset, len) = clip(at, len);
-                let result = if matches!(step, Step::Lock(..)) {
+                let locks = matches!(step, Step::Lock(..));
+                let result = if locks {
                     map.locked = true;
                     raw.lock_range(offset, len)
                 } else {
                     raw.unlock_range(offset, len)
                 };
                 map.split |= len > 0;
+                if locks && len > 0 && result.is_ok() && crate::limit::used("VmLck:") == 0 {
+                    return Err("lock: Ok, and nothing is locked".into());
+                }
                 let pages = map.page_range(offset, len);
                 let map = self.maps[slot].as_ref().expect("as before");
                 let odd = len > 0
-                    && matches!(step, Step::Lock(..))
+                    && locks
                     && (self.in_memory().is_none()
                         || pages
                             .clone()
@@ -109,10 +113,11 @@ impl World<'_> {
                 };
                 let map = self.maps[slot].as_ref().expect("as before");
                 let pages = map.page_range(offset, len);
-                let beyond = len > 0
-                    && pages
-                        .clone()
-                        .any(|number| !map.replaced[number] && map.place(number) >= self.file_len);
+                let beyond = |number: usize| {
+                    let gone = !map.replaced[number] && map.place(number) >= self.file_len;
+                    gone || (!map.private && self.is_missing(map, number))
+                };
+                let beyond = len > 0 && pages.clone().any(beyond);
                 let protected = map.may[pages].iter().any(|may| *may < 1 + u8::from(writes))
                     || matches!(map.subject, Subject::ReadOnly(_));
                 if beyond && result.is_ok() {

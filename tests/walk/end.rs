@@ -4,10 +4,42 @@ use rawmap_core::{Errno, Error};
 
 use crate::judge::Verdict;
 use crate::refuse::Times;
-use crate::step::{PAGES, Refused, SLOTS};
+use crate::step::{Limit, PAGES, Refused, SLOTS};
 use crate::world::{World, page};
 
+/// Bytes of address space that the process has, but of the heap and the stack, where the kernel tells of its own maps.
+pub fn mapped() -> Option<u64> {
+    if rawmap_tests::emulator().is_some() {
+        return None;
+    }
+    let text = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let mut sum = 0;
+    for line in text.lines() {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        if !rest.ends_with("[heap]") && !rest.ends_with("[stack]") {
+            sum += u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?;
+        }
+    }
+    Some(sum)
+}
+
+/// How many descriptors the process has.
+pub fn descriptors() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
+}
+
 impl World<'_> {
+    /// Bytes that are mapped and were not at the begin, beside what the walk keeps.
+    pub fn left_mapped(&self) -> Option<i64> {
+        if self.causes.limited.contains(&Limit::Maps) {
+            // There a map may not be cut in two: its pages go, and its addresses stay.
+            return None;
+        }
+        let own = ((self.canaries.len() + self.causes.times.len()) * page()) as u64;
+        Some(mapped()?.wrapping_sub(self.mapped? + own) as i64)
+    }
+
     /// All is well again: the disk, the file. Then each map can be stored, and what is mapped and open comes back.
     pub fn end(&mut self) -> Verdict {
         self.causes.limits.lift();
@@ -74,7 +106,7 @@ impl World<'_> {
 
     /// What the walk had at its begin, and can have again.
     fn comes_back(&self) -> Verdict {
-        let descriptors = crate::world::descriptors();
+        let descriptors = descriptors();
         if descriptors != self.descriptors {
             return Err(format!(
                 "{descriptors:?} descriptors are open, and not {:?}",

@@ -88,24 +88,6 @@ const FOUND: &[Found] = &[
             Unmap(0),
         ],
     ),
-    // mlock(2) never came back.
-    (
-        "11",
-        Some(On::Device),
-        &[
-            TakeOut,
-            Map {
-                slot: 0,
-                kind: Raw,
-                file: 0,
-                from: At(0, 0),
-                pages: 1,
-                contained: false,
-                scattered: false,
-            },
-            Lock(0, At(0, 0), 1),
-        ],
-    ),
 ];
 
 pub fn all() -> Result<(), Failed> {

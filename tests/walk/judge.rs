@@ -93,7 +93,10 @@ impl World<'_> {
                 causes.failed || causes.was_full || !causes.refused.is_empty()
             }
             Error::Unreachable { .. } => {
-                causes.truncated || causes.was_out || causes.was_full || !causes.refused.is_empty()
+                causes.truncated
+                    || self.out.is_some()
+                    || causes.was_full
+                    || !causes.refused.is_empty()
             }
             Error::Lost { .. } => causes.failed,
             Error::Mutable(_) => !causes.sealed.is_empty(),
@@ -196,8 +199,13 @@ impl World<'_> {
             if matches!(stored, Stored::Nothing) && map.hull().is_some() {
                 return Ok(());
             }
-            if self.out.is_some() && map.contained {
-                // Each page that cannot be read is one, whether it was touched or not.
+            // Each page that cannot be read is one, whether it was touched or not.
+            let looked = match stored {
+                Stored::Range(..) if call != CHIP => map.page_range(offset, len),
+                _ => 0..map.pages(),
+            };
+            let unread = |number| self.in_memory().is_none() || self.is_missing(map, number);
+            if self.out.is_some() && map.contained && looked.into_iter().any(unread) {
                 return Ok(());
             }
             let all = map.subject.len();

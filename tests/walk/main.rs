@@ -78,7 +78,7 @@ fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        limit::set(libc::RLIMIT_CPU, WORK);
+        limit::set(libc::RLIMIT_CPU, WORK * if is_slow() { 4 } else { 1 });
         // SAFETY: a walk that hangs is ended by the signal.
         unsafe { libc::alarm(PATIENCE) };
         std::panic::set_hook(Box::new(|_| {}));
@@ -102,6 +102,7 @@ fn try_walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String
     while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {}
     // SAFETY: what it left behind has come to us.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+    limit::restore();
     let at = board.step();
     let place = steps
         .get(at)

@@ -1,6 +1,6 @@
 //! Anonymous memory: it has no file, and no other process changes it.
 
-use rawmap_core::{Advice, Error, Guarded, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use rawmap_core::{Advice, Call, Error, Guarded, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::event;
 use crate::judge::Verdict;
@@ -21,6 +21,8 @@ pub struct Anon {
     may_be_zero: [bool; PAGES],
     /// By page: a child does not have it.
     kept: [bool; PAGES],
+    /// It was, and may be.
+    locked: bool,
     /// A child has zeros. Of a refusal nothing is known.
     wiped: Option<bool>,
 }
@@ -81,6 +83,7 @@ impl World<'_> {
                     bytes: vec![0; len],
                     may_be_zero: [false; PAGES],
                     kept: [false; PAGES],
+                    locked: false,
                     wiped: Some(false),
                 });
                 Ok(())
@@ -103,6 +106,11 @@ impl World<'_> {
             },
         }
         anon.bytes[offset..][..len].fill(byte);
+        // A page that was written as a whole is no longer to be had back.
+        let whole = offset.div_ceil(page())..(offset + len) / page();
+        if whole.start < whole.end {
+            anon.may_be_zero[whole].fill(false);
+        }
         Ok(())
     }
 
@@ -158,11 +166,22 @@ impl World<'_> {
             // Where it failed, it may have done a part.
             anon.may_be_zero[pages].fill(true);
         }
-        // Of shared memory, and of locked pages.
-        let changes = !matches!(what, Tell::Lock | Tell::Unlock);
-        let odd = changes && matches!(&result, Err(Error::Sys { errno, .. }) if *errno == rawmap_core::Errno::INVAL)
-            // Of private memory.
-            || what == Tell::Remove && private;
+        anon.locked |= what == Tell::Lock;
+        let refused = match what {
+            Tell::DontNeed => anon.locked,
+            Tell::Free => anon.locked || !private,
+            Tell::Remove => anon.locked || private,
+            Tell::Wipe(_) => !private,
+            Tell::Lock | Tell::Unlock | Tell::KeepFromChildren => false,
+        };
+        let odd = refused
+            && matches!(
+                result,
+                Err(Error::Sys {
+                    call: Call::Madvise,
+                    ..
+                })
+            );
         self.or_cause("of anonymous memory", result, odd)
     }
 

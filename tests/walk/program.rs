@@ -241,7 +241,9 @@ fn event(on: Option<On>, step: Step) -> Option<String> {
     };
     Some(match step {
         Step::Fail => disk("fail"),
-        Step::TakeOut if on == Some(On::Device) => format!("{DROP} had = disk.take_out();"),
+        Step::TakeOut if on == Some(On::Device) => {
+            format!("if had.is_none() {{ {DROP} had = disk.take_out(); }}")
+        }
         Step::TakeOut => String::new(),
         Step::Work if on == Some(On::Device) => {
             "disk.recover(); if let Some(had) = had.take() { disk.put_back(&had); }".to_owned()

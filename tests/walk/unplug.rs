@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd as _;
 
 use rawmap_core::UncheckedAdvice;
 
-use crate::step::{PAGES, Refused};
+use crate::step::{PAGES, Refused, Step};
 use crate::world::{World, page};
 
 impl World<'_> {
@@ -16,8 +16,17 @@ impl World<'_> {
             return;
         };
         self.drop_clean();
-        self.out = self.causes.limits.without(|| disk.take_out());
+        let fails = self.causes.fails;
+        self.out = self.causes.limits.without(|| {
+            let had = disk.take_out();
+            if had.is_none() && fails {
+                // It was put back.
+                disk.fail();
+            }
+            had
+        });
         let out = self.out.is_some();
+        self.causes.happened(Step::TakeOut, out);
         self.causes.fails |= out;
         self.causes.failed |= out;
         self.causes.was_out |= out;

@@ -7,11 +7,12 @@ use std::os::unix::fs::FileExt as _;
 use rawmap_tests::disk::{On, fill_with};
 use rawmap_tests::model::Model;
 
+use crate::end;
 use crate::ground::{Ground, open};
 use crate::limit::Limits;
 use crate::memory::Anon;
 use crate::refuse::Times;
-use crate::step::{Against, At, EVENTS, Limit, PAGES, Refused, SLOTS};
+use crate::step::{Against, At, EVENTS, Limit, PAGES, Refused, SLOTS, Step};
 use crate::subject::Subject;
 
 /// Pages of the file when a walk begins.
@@ -19,28 +20,6 @@ pub const PAGES_AT_START: usize = 8;
 
 pub fn page() -> usize {
     rawmap::page_size().expect("the kernel tells it").get()
-}
-
-/// Bytes of address space that the process has, but of the heap and the stack, where the kernel tells of its own maps.
-pub fn mapped() -> Option<u64> {
-    if rawmap_tests::emulator().is_some() {
-        return None;
-    }
-    let text = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let mut sum = 0;
-    for line in text.lines() {
-        let (range, rest) = line.split_once(' ')?;
-        let (from, to) = range.split_once('-')?;
-        if !rest.ends_with("[heap]") && !rest.ends_with("[stack]") {
-            sum += u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?;
-        }
-    }
-    Some(sum)
-}
-
-/// How many descriptors the process has.
-pub fn descriptors() -> Option<usize> {
-    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
 }
 
 /// An open file, and a number to know it by: the kernel tells a failure once for each.
@@ -150,6 +129,12 @@ pub struct Causes {
 }
 
 impl Causes {
+    pub fn happened(&mut self, event: Step, has: bool) {
+        let name = event.name();
+        let number = EVENTS.iter().position(|event| *event == name);
+        self.happened[number.expect("an event")] |= has;
+    }
+
     /// Threads can be started, and joined.
     pub fn may_have_threads(&self) -> bool {
         let futex = |(call, _): &(Refused, i32)| *call == Refused::Futex;
@@ -189,7 +174,7 @@ pub struct World<'g> {
     /// The step was no call: its type has none, or it would have been a fault.
     pub left_out: bool,
     /// Pages beside the maps, which no call may change or take.
-    canaries: Vec<*mut u8>,
+    pub canaries: Vec<*mut u8>,
     /// How many were open at the begin, where /proc tells.
     pub descriptors: Option<usize>,
     /// And what was mapped. Of a walk with threads nothing is known: the C library keeps their stacks.
@@ -227,15 +212,9 @@ impl<'g> World<'g> {
             anon: None,
             left_out: false,
             canaries: Vec::new(),
-            descriptors: descriptors(),
-            mapped: mapped(),
+            descriptors: end::descriptors(),
+            mapped: end::mapped(),
         }
-    }
-
-    /// Bytes that are mapped and were not at the begin, beside what the walk keeps.
-    pub fn left_mapped(&self) -> Option<i64> {
-        let own = ((self.canaries.len() + self.causes.times.len()) * page()) as u64;
-        Some(mapped()?.wrapping_sub(self.mapped? + own) as i64)
     }
 
     pub fn leave_out(&mut self) -> Result<(), String> {

@@ -10,7 +10,7 @@ use super::MmapRaw;
 use crate::advice::{Advice, UncheckedAdvice};
 use crate::error::{Call, Error};
 use crate::span::Span;
-use crate::sys::{self, AdviceNumber, Errno, Touch};
+use crate::sys::{self, AdviceNumber, Errno};
 
 /// A call for the whole map, and one for a range.
 macro_rules! locks {
@@ -136,13 +136,10 @@ impl MmapRaw {
     }
 
     locks! {
-        "`mlock` of the whole map -- reads it into memory and keeps it there, or fails and locks nothing where it cannot be read.
-        (There mlock(2) alone never ends, since Linux 5.1 at least, and nor does a call that makes a locked map longer.)" lock;
+        "`mlock` of the whole map -- reads it into memory and keeps it there.\n\nThe call does not return while a device cannot
+        be read (since Linux 5.1 at least), nor does one that makes a locked map longer: call `prefault_read` before." lock;
         "`mlock` of `len` bytes at `offset` -- reads them into memory and keeps them there." lock_range;
-        (|map: &Self, span| match map.prefault(span, Touch::Read) {
-            Err(Error::Unreachable { .. }) => map.ranged(Call::Mlock, span, Err(Errno::NOMEM)),
-            _ => map.mlock(span, false),
-        })
+        (|map: &Self, span| map.mlock(span, false))
     }
 
     locks! {

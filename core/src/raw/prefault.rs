@@ -21,8 +21,8 @@ impl MmapRaw {
     /// error that tells where. It holds for the moment: another process may truncate the file right after.
     ///
     /// Before Linux 5.14, and for memory that the kernel does not populate (`memfd_secret`, device memory), the kernel
-    /// reads a word of each page for this call, by futex(2): as reliable, and slower. Nothing is changed, in
-    /// memory or in the file.
+    /// reads a word of each page for this call, by futex(2): as reliable, and slower. Nothing is changed. Before Linux 6.9 the
+    /// call does not return while a device cannot be read that a private map is of.
     ///
     /// # Errors
     ///
@@ -108,6 +108,13 @@ impl MmapRaw {
         }
         let (mut start, end, page) = self.kernel_pages(span);
         let len = end.addr().wrapping_sub(start.addr());
+        if !self.is_private() {
+            // Before Linux 6.9, to populate a page that cannot be read never ends.
+            self.for_each_page(span, |page, size, resident| match resident {
+                true => Ok(()),
+                false => self.touch(page, size, Touch::Read, span),
+            })?;
+        }
         // SAFETY: pages of this map.
         match unsafe { sys::populate(start.cast(), len, touch) } {
             Some(Ok(())) => return Ok(()),
