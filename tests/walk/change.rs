@@ -90,7 +90,9 @@ impl World<'_> {
                     raw.unlock_range(offset, len)
                 };
                 map.split |= len > 0;
-                if locks && len > 0 && result.is_ok() && crate::limit::used("VmLck:") == 0 {
+                let locked = || crate::limit::used("VmLck:");
+                let none = || self.causes.limits.without(locked) == 0;
+                if locks && len > 0 && result.is_ok() && none() {
                     return Err("lock: Ok, and nothing is locked".into());
                 }
                 let pages = map.page_range(offset, len);
