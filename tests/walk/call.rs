@@ -189,6 +189,7 @@ impl World<'_> {
                 split: false,
                 locked: false,
                 pending: Vec::new(),
+                beside: Vec::new(),
                 replaced: Vec::new(),
                 had_loss: false,
                 lost: None,
@@ -411,7 +412,9 @@ impl World<'_> {
             Step::Grow(..) | Step::Remap(..) if map.locked && self.out.is_some() => {
                 self.leave_out()
             }
-            Step::Lock(..) if self.out.is_some() => self.leave_out(),
+            Step::Lock(_, at, len) if self.out.is_some() && !self.may_read(slot, clip(at, len)) => {
+                self.leave_out()
+            }
             Step::Grow(_, pages) => self.grow(slot, pages.into()),
             Step::Together(_, at, byte) => self.together(slot, within(at), byte),
             Step::ProtectAll(_, to) => self.protect_all(slot, to),

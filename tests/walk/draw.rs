@@ -165,7 +165,7 @@ fn event() -> BoxedStrategy<Step> {
     ]);
     let page = 0..PAGES as u8;
     prop_oneof![
-        3 => Just(Fail), 1 => Just(TakeOut), 5 => Just(Work), 2 => Just(Fill), 2 => Just(Empty), 2 => Just(Told),
+        3 => Just(Fail), 1 => Just(TakeOut), 5 => Just(Work), 3 => Just(Fill), 3 => Just(Empty), 2 => Just(Told),
         2 => Just(WriteBack), 1 => Just(DropClean),
         1 => (0..SLOTS as u8).prop_map(Open),
         2 => (0..PAGES as u8 + 1).prop_map(Truncate),

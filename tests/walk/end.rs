@@ -76,7 +76,13 @@ impl World<'_> {
                         std::thread::sleep(std::time::Duration::from_millis(20));
                         // What was lost is written again.
                         let map = self.maps[slot].as_mut().expect("as before");
-                        for range in map.pending.clone() {
+                        let beside = map.beside.iter().map(|(range, _)| range.clone());
+                        for range in map
+                            .pending
+                            .clone()
+                            .into_iter()
+                            .chain(beside.collect::<Vec<_>>())
+                        {
                             let bytes = &self.model.live()[range.clone()];
                             map.subject.write(range.start - map.first, bytes);
                         }

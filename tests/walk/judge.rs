@@ -43,7 +43,14 @@ impl World<'_> {
         let mut ranges = Vec::new();
         match what {
             Stored::Range(offset, len) => ranges.push(map.first + offset..map.first + offset + len),
-            Stored::Pending => ranges.append(&mut map.pending),
+            Stored::Pending => {
+                ranges.append(&mut map.pending);
+                let live = self.model.live();
+                let same = |(range, byte): &(std::ops::Range<usize>, u8)| {
+                    live[range.clone()].iter().all(|now| now == byte)
+                };
+                ranges.extend(map.beside.drain(..).filter(same).map(|(range, _)| range));
+            }
             Stored::Nothing => {}
         }
         if !map.trusted || map.private || !known {
@@ -134,6 +141,16 @@ impl World<'_> {
         first.filter(|_| beyond(&(pages.end - 1)))
     }
 
+    /// Whether all pages of a range can be read.
+    pub(crate) fn may_read(&self, slot: usize, (offset, len): (usize, usize)) -> bool {
+        let (map, there) = (self.maps[slot].as_ref(), self.in_memory());
+        let map = map.filter(|map| there.is_some() && !map.private);
+        map.is_some_and(|map| {
+            let mut pages = map.page_range(offset, len);
+            !pages.any(|number| self.is_missing(map, number))
+        })
+    }
+
     /// Whether a page of a map is behind the end of the file, or cannot be read.
     pub(crate) fn is_missing(&self, map: &Mapped, number: usize) -> bool {
         let (place, there) = (map.place(number), self.in_memory());
@@ -195,6 +212,15 @@ impl World<'_> {
                 Err(format!("{call}: {error:?}, and the map has failed"))
             };
         }
+        if matches!(error, Error::Lost { .. }) && is_failed {
+            // It was told of a failure, too, and remembers that. The loss comes first.
+            if !self.causes.failed && !self.causes.was_full && self.causes.refused.is_empty() {
+                return Err(format!("{call}: {error:?}, and failed() without a cause"));
+            }
+            self.maps[slot].as_mut().expect("as before").failed = true;
+            self.tell(id, Some(slot));
+        }
+        let map = self.maps[slot].as_ref().expect("as before");
         if let Error::Lost { offset: told } = error {
             if matches!(stored, Stored::Nothing) && map.hull().is_some() {
                 return Ok(());
@@ -275,13 +301,15 @@ impl World<'_> {
                 map.failed = false;
                 map.trusted = true;
                 map.pending.clear();
+                map.beside.clear();
                 self.stored(slot, Stored::Range(0, len));
                 Ok(())
             }
             Err(error) => {
                 // Of what was never told to fail, it cannot know whether it was stored before it was dropped.
+                let pending = !map.pending.is_empty() || !map.beside.is_empty();
                 let pending_is_lost =
-                    map.had_loss || (!map.pending.is_empty() && (!map.failed || self.causes.holes));
+                    map.had_loss || (pending && (!map.failed || self.causes.holes));
                 let was = map.failed;
                 if was && !is_failed {
                     return Err(format!("retry: {error:?}, and the failure is forgotten"));

@@ -49,7 +49,7 @@ impl World<'_> {
         if wrote {
             self.model.write(from, &[byte; LEN]);
             let map = self.maps[slot].as_mut().expect("as before");
-            map.pending.push(from..from + LEN);
+            map.beside.push((from..from + LEN, byte));
         }
         verdict
     }

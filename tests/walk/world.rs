@@ -49,6 +49,9 @@ pub struct Mapped {
     pub locked: bool,
     /// Ranges of the file that a commit has to store.
     pub pending: Vec<std::ops::Range<usize>>,
+    /// Ranges that were written beside a commit, and with what: it stored them, or the next one has to. Another map may have
+    /// changed them by then.
+    pub beside: Vec<(std::ops::Range<usize>, u8)>,
     /// By page of the map: it was replaced by memory.
     pub replaced: Vec<bool>,
     /// The page of a loss that was not acknowledged.
