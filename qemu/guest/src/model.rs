@@ -14,8 +14,8 @@ pub struct Model {
     durable: Vec<u8>,
     /// The number of that promise; 0 is what was there from the start.
     promise: Vec<u32>,
-    /// All that was stored to a byte since then.
-    since: Vec<Vec<u8>>,
+    /// By chunk, all that was stored to each of its bytes since then; none where nothing was to any.
+    since: Vec<Vec<Vec<u8>>>,
 }
 
 const CHUNK: usize = 512;
@@ -27,7 +27,7 @@ impl Model {
             live: bytes.to_vec(),
             durable: bytes.to_vec(),
             promise: vec![0; bytes.len()],
-            since: vec![Vec::new(); bytes.len()],
+            since: vec![Vec::new(); bytes.len().div_ceil(CHUNK)],
         }
     }
 
@@ -40,7 +40,11 @@ impl Model {
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         for (at, byte) in (offset..).zip(bytes) {
             self.live[at] = *byte;
-            self.since[at].push(*byte);
+            let chunk = &mut self.since[at / CHUNK];
+            if chunk.is_empty() {
+                chunk.resize(CHUNK, Vec::new());
+            }
+            chunk[at % CHUNK].push(*byte);
         }
     }
 
@@ -54,11 +58,17 @@ impl Model {
         for at in offset..offset + len {
             self.durable[at] = self.live[at];
             // Only what it had to store: other bytes stand as an earlier one promised them.
-            if !self.since[at].is_empty() {
+            let since = self.since[at / CHUNK].get_mut(at % CHUNK);
+            if let Some(since) = since.filter(|since| !since.is_empty()) {
                 self.promise[at] = promise;
-                self.since[at].clear();
+                since.clear();
             }
         }
+    }
+
+    fn was_stored(&self, at: usize, byte: u8) -> bool {
+        let since = self.since[at / CHUNK].get(at % CHUNK);
+        since.is_some_and(|since| since.contains(&byte))
     }
 
     /// The bytes of the medium that break a promise, by their offsets.
@@ -74,7 +84,7 @@ impl Model {
             // Most are as they were, and compared at once.
             if medium[chunk.clone()] != self.durable[chunk.clone()] {
                 let kept = |at: &usize| {
-                    medium[*at] == self.durable[*at] || self.since[*at].contains(&medium[*at])
+                    medium[*at] == self.durable[*at] || self.was_stored(*at, medium[*at])
                 };
                 lost.extend(chunk.filter(|at| !kept(at)));
             }
