@@ -2,6 +2,7 @@
 
 mod cache;
 mod command;
+mod count;
 mod debian;
 mod disks;
 mod initramfs;
@@ -15,7 +16,7 @@ mod test;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use rawmap_guest::workload::Scenario;
 
@@ -106,6 +107,8 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         at_least: u64,
     },
+    /// Count the tests of a log: announced, passed, failed. Fails where a program did not say what became of all of its own
+    Count { log: std::path::PathBuf },
     /// What cargo calls for each test program; RAWMAP_MACHINE, RAWMAP_FS and RAWMAP_NO_PROC say where
     #[command(hide = true)]
     Runner {
@@ -210,6 +213,15 @@ fn run(command: Command) -> Result<u8> {
                 at_least,
             };
             return Ok(u8::from(!powercut::powercut(&rows, &options)?));
+        }
+        Command::Count { log } => {
+            let text = std::fs::read(&log).with_context(|| format!("{}", log.display()))?;
+            let counts = count::count(&String::from_utf8_lossy(&text));
+            print(&format!("{counts}\n"))?;
+            for wrong in &counts.wrong {
+                eprintln!("{wrong}");
+            }
+            return Ok(u8::from(!counts.wrong.is_empty()));
         }
         Command::Runner { program } => return test::run_from_environment(&rows, &program),
     }

@@ -147,7 +147,7 @@ fn random_marks_are_never_forgotten() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "slow")]
+#[cfg(not(miri))]
 fn orders_that_are_hard_are_never_forgotten() {
     let step = 4;
     let up = || (0..BYTES).step_by(step);
