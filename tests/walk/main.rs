@@ -70,7 +70,7 @@ fn walk(ground: &Ground, steps: &[Step], board: &Board) -> Result<(), String> {
     }
     board.at(steps.len());
     // Each place in the table takes a call, so not after every walk.
-    world.end(steps.len() % 4 == 0)
+    world.end(steps.len().is_multiple_of(4))
 }
 
 /// Takes a walk in a process of its own. The error tells at which step it went wrong.
