@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::step::{Against, At, ERRNOS, Hint, Kind, Memory, PAGES, Refused, SLOTS, Step, Tell};
+use crate::step::{
+    Against, At, ERRNOS, Hint, INTERRUPTED, Kind, Memory, PAGES, Refused, SLOTS, Step, Tell,
+};
 
 fn at() -> BoxedStrategy<At> {
     // The ends of pages are where mistakes are made.
@@ -213,7 +215,23 @@ fn broken() -> BoxedStrategy<Vec<Step>> {
     });
     let out = (map(), call(), call())
         .prop_map(|(map, next, then)| vec![Step::TakeOut, contained(map), next, then]);
-    prop_oneof![fails, out].boxed()
+    let keys = (at(), len(), 1u8..).prop_map(|(at, len, byte)| {
+        vec![
+            Step::Anon(Memory::Private, 3),
+            Step::Store(at, len, byte),
+            Step::Advice(at, len, Tell::Wipe(true)),
+            Step::Fork,
+        ]
+    });
+    // A call that is interrupted again and again, and those that may make it.
+    let interrupted = (refused(), map(), call(), call()).prop_map(|(refused, map, next, then)| {
+        let refused = match refused {
+            Step::Refuse(call, ..) => Step::Refuse(call, INTERRUPTED, 0),
+            other => other,
+        };
+        vec![map, refused, next, then]
+    });
+    prop_oneof![fails, out, keys, interrupted].boxed()
 }
 
 /// Calls that only one kind of map has, after one was made.

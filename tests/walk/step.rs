@@ -248,6 +248,8 @@ pub const EVENTS: &[&str] = &[
     "Killed",
 ];
 
+/// Of a filter's answers, EINTR.
+pub const INTERRUPTED: u8 = 2;
 /// What a filter answers.
 pub const ERRNOS: [i32; 7] = [
     libc::ENOSYS,
