@@ -77,8 +77,9 @@ pub fn skip(test: &str, reason: &str) {
             && words("when").into_iter().any(holds)
     });
     assert!(allowed, "unexpected skip of {test} on {TARGET}: {reason}");
-    // print! would be captured.
-    let _ = writeln!(std::io::stderr(), "skip: {test}: {reason}");
+    // print! would be captured. At once: other tests print, too.
+    let line = format!("skip: {test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Tells whether a condition of `skips.toml` holds on this machine.
