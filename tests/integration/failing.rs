@@ -423,33 +423,6 @@ fn a_device_that_comes_back_has_what_a_retry_stores() {
     map.flush().unwrap();
 }
 
-/// Linux before 6.9 tries for ever to populate what it cannot read.
-#[test]
-fn what_cannot_be_read_is_told_beforehand() {
-    const NAME: &str = "failing::what_cannot_be_read_is_told_beforehand";
-    let disk = match MapperDisk::new("rawmap-unread") {
-        Ok(disk) => disk,
-        Err(reason) => return skip(NAME, &reason),
-    };
-    let map = rawmap_core::MmapRaw::map_raw(disk.open().unwrap()).unwrap();
-    // Not at the begin, which is read when the device appears.
-    let (first, second) = (1 << 20, 2 << 20);
-    disk.fail(true);
-    for unread in [
-        map.prefault_read(first, 1),
-        map.prefault_write(first, 1),
-        map.prefault_read(first, second),
-    ] {
-        assert!(
-            matches!(unread, Err(Error::Unreachable { offset }) if offset == first as u64),
-            "{unread:?}"
-        );
-    }
-    disk.fail(false);
-    map.prefault_read(first, 1).unwrap();
-    map.prefault_write(second, 1).unwrap();
-}
-
 /// All calls that tell of a failure, on one map.
 fn told_by_all(map: &MmapRaw, disk: &FailingDisk) {
     failed(map.flush().unwrap_err());

@@ -1,6 +1,7 @@
 //! mlock and its relatives.
 
-use rawmap_core::{Errno, MmapOptions, MmapRaw};
+use rawmap_core::{Errno, Error, MmapOptions, MmapRaw};
+use rawmap_tests::disk::MapperDisk;
 use rawmap_tests::{emulator, skip};
 
 use crate::IsRange as _;
@@ -80,4 +81,31 @@ fn on_fault() {
             .unwrap_err()
             .is_range()
     );
+}
+
+/// A lock does not return where a page cannot be read, so it is asked beforehand; that call returns, before Linux 6.9 too.
+#[test]
+fn what_cannot_be_read_is_told_beforehand() {
+    const NAME: &str = "lock::what_cannot_be_read_is_told_beforehand";
+    let disk = match MapperDisk::new("rawmap-unread") {
+        Ok(disk) => disk,
+        Err(reason) => return skip(NAME, &reason),
+    };
+    let map = rawmap_core::MmapRaw::map_raw(disk.open().unwrap()).unwrap();
+    // Not at the begin, which is read when the device appears.
+    let (first, second) = (1 << 20, 2 << 20);
+    disk.fail(true);
+    for unread in [
+        map.prefault_read(first, 1),
+        map.prefault_write(first, 1),
+        map.prefault_read(first, second),
+    ] {
+        assert!(
+            matches!(unread, Err(Error::Unreachable { offset }) if offset == first as u64),
+            "{unread:?}"
+        );
+    }
+    disk.fail(false);
+    map.prefault_read(first, 1).unwrap();
+    map.prefault_write(second, 1).unwrap();
 }
