@@ -71,7 +71,8 @@ impl World<'_> {
                         }
                         tries += 1;
                         if tries == 100 {
-                            return Err(format!("slot {slot}: no retry succeeds"));
+                            let last = map.subject.raw().map(|raw| raw.retry_flush());
+                            return Err(format!("slot {slot}: no retry succeeds: {last:?}"));
                         }
                         std::thread::sleep(std::time::Duration::from_millis(20));
                         // What was lost is written again.
