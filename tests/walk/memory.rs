@@ -17,7 +17,7 @@ enum Anonymous {
 pub struct Anon {
     map: Anonymous,
     bytes: Vec<u8>,
-    /// By page: the kernel may have made it zeros, or has at a moment that nobody knows.
+    /// By page: the kernel may have made it zeros, and does not tell.
     may_be_zero: [bool; PAGES],
     /// By page: a child does not have it.
     kept: [bool; PAGES],
