@@ -142,9 +142,8 @@ fn refused() -> impl Strategy<Value = Step> {
     })
 }
 
-fn event() -> BoxedStrategy<Step> {
+fn limit() -> BoxedStrategy<Step> {
     use crate::step::Limit as L;
-    use Step::*;
     let limit = prop::sample::select(vec![
         L::AddressSpace,
         L::AddressSpace,
@@ -158,6 +157,13 @@ fn event() -> BoxedStrategy<Step> {
         L::Descriptors,
         L::Maps,
     ]);
+    (limit, 0..4u8)
+        .prop_map(|(limit, left)| Step::Limit(limit, left))
+        .boxed()
+}
+
+fn event() -> BoxedStrategy<Step> {
+    use Step::*;
     let against = prop::sample::select(vec![
         Against::Shrinking,
         Against::Growing,
@@ -177,7 +183,7 @@ fn event() -> BoxedStrategy<Step> {
         1 => Just(Fork),
         1 => refused(),
         1 => Just(Nobody),
-        1 => (limit, 0..4u8).prop_map(|(limit, left)| Limit(limit, left)),
+        1 => limit(),
         2 => against.prop_map(Seal),
         1 => (at(), len(), 1u8..).prop_map(|(a, l, b)| Killed(a, l, b)),
     ]
@@ -231,7 +237,21 @@ fn broken() -> BoxedStrategy<Vec<Step>> {
         };
         vec![map, refused, next, then]
     });
-    prop_oneof![fails, out, keys, interrupted].boxed()
+    // A call that stops half-way for want of something.
+    let grows = (slot(), 0..PAGES as u8 + 1).prop_map(|(slot, pages)| Step::Grow(slot, pages));
+    let needs = prop_oneof![grows.boxed(), call()];
+    let scarce = prop_oneof![limit(), refused().boxed(), Just(Step::Fill).boxed()];
+    let scarce = (map(), 0..PAGES as u8, scarce, needs.clone(), needs);
+    let scarce = scarce.prop_map(|(map, pages, scarce, next, then)| {
+        vec![Step::Truncate(pages), map, scarce, next, then]
+    });
+    // A file that ends inside of a map, or before it.
+    let short = (map(), kind(), 0..PAGES as u8, call());
+    let short = short.prop_map(|(map, kind, pages, next)| {
+        let (map, _) = of_kind(map, kind);
+        vec![Step::Truncate(pages), contained(map), next]
+    });
+    prop_oneof![fails, out, keys, interrupted, scarce, short].boxed()
 }
 
 /// Calls that only one kind of map has, after one was made.
