@@ -93,13 +93,13 @@ pub fn empty_flash(
     Ok((arguments, parts))
 }
 
-/// QEMU's arguments for a disk whose writes need not reach the host's own disk.
-pub fn disk(path: &Path, number: usize) -> Vec<String> {
+/// QEMU's arguments for a disk with that serial number, whose writes need not reach the host's own disk.
+pub fn disk(path: &Path, serial: &str) -> Vec<String> {
     let drive = format!(
-        "if=none,id=disk{number},format=raw,cache=unsafe,file={}",
+        "if=none,id={serial},format=raw,cache=unsafe,file={}",
         escaped(path)
     );
-    let device = format!("virtio-blk-pci,drive=disk{number}");
+    let device = format!("virtio-blk-pci,drive={serial},serial={serial}");
     ["-drive", &drive, "-device", &device]
         .map(str::to_owned)
         .into()

@@ -103,7 +103,7 @@ enum Command {
         /// Write a table of the results
         #[arg(long)]
         table: Option<std::path::PathBuf>,
-        /// Fail if there were fewer cuts of flushes than that
+        /// Fail if there were fewer cuts of flushes than that, or fewer different images of them than seven of ten
         #[arg(long, default_value_t = 0)]
         at_least: u64,
     },

@@ -201,6 +201,12 @@ impl Rows {
         found.ok_or_else(|| anyhow!("no file system {name:?}; there are: {}", known().join(" ")))
     }
 
+    /// Names of those that `tests/run` cuts the power on.
+    pub fn default_filesystems(&self) -> Vec<&str> {
+        let rows = self.filesystem.iter().filter(|row| row.default);
+        rows.map(|row| &*row.name).collect()
+    }
+
     /// The programs of a machine.
     pub fn userland(&self, machine: &Machine) -> Result<&Userland> {
         let found = self

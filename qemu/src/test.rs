@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say};
+use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say, serial};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cache::Temporary;
@@ -197,10 +197,10 @@ fn test_disk(
     disks::make(filesystem, &image, DISK_LEN, None)?;
     let mounted = Disk {
         kind: filesystem.kind.clone(),
-        device: "/dev/vda".to_owned(),
+        device: serial::DISK.to_owned(),
         options,
     };
-    Ok((mounted, disk(&image, 0), String::new()))
+    Ok((mounted, disk(&image, serial::DISK), String::new()))
 }
 
 /// What a program of the tests may want to know of the host's environment, and where it may write.

@@ -48,7 +48,7 @@ pub const TEST_DIR: &str = "/rawmap";
 pub struct Disk {
     /// `mount -t`; "" mounts nothing.
     pub kind: String,
-    /// The device, or for UBIFS the volume.
+    /// The disk's serial number, or for UBIFS the volume.
     pub device: String,
     /// `mount -o`.
     pub options: String,
@@ -80,8 +80,18 @@ pub struct Verify {
     pub image_len: u64,
     /// What to read of each.
     pub files: Vec<Piece>,
-    /// Where what was read is put: one image behind the other, the pieces as [`Piece::slot`] says.
+    /// Serial number of the disk where what was read is put: one image behind the other, the pieces as [`Piece::slot`] says.
     pub results: String,
+}
+
+/// Serial numbers of disks.
+pub mod serial {
+    /// The one that is worked on.
+    pub const DISK: &str = "disk";
+    /// Images, one behind the other.
+    pub const IMAGES: &str = "images";
+    /// What was read in them.
+    pub const RESULTS: &str = "results";
 }
 
 /// Lines that the guest and the host say to each other on the serial console.

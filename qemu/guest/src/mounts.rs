@@ -73,17 +73,45 @@ pub fn mount_disk(disk: &Disk, target: &str) -> Result<(), Failure> {
             ioctl::make_volume(&File::open("/dev/ubi0")?, "data")?;
         }
         wait_for("/dev/ubi0_0")?;
-    } else if disk.device.starts_with('/') {
-        wait_for(&disk.device)?;
+        return mount(&disk.kind, &disk.device, target, &disk.options);
     }
-    mount(&disk.kind, &disk.device, target, &disk.options)
+    mount(
+        &disk.kind,
+        &block_device(&disk.device)?,
+        target,
+        &disk.options,
+    )
 }
+
+/// The block device with that serial number, once the kernel has found it: names go by the order in which devices are
+/// found, which is another one on some machines each time.
+pub fn block_device(serial: &str) -> Result<String, Failure> {
+    let start = Instant::now();
+    loop {
+        for entry in fs::read_dir("/sys/block")? {
+            let entry = entry?;
+            let found = fs::read_to_string(entry.path().join("serial"));
+            if found.is_ok_and(|found| found.trim() == serial) {
+                let device = format!("/dev/{}", entry.file_name().to_string_lossy());
+                wait_for(&device)?;
+                return Ok(device);
+            }
+        }
+        if start.elapsed() > LIMIT {
+            return Err(format!("no disk has the serial number {serial:?}").into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// How long the kernel may take to find a device.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits until the kernel has found a device.
 pub fn wait_for(device: &str) -> io::Result<()> {
     let start = Instant::now();
     while !Path::new(device).exists() {
-        if start.elapsed() > Duration::from_secs(20) {
+        if start.elapsed() > LIMIT {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("{device} did not appear"),

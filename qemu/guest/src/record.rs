@@ -11,6 +11,11 @@ pub const MOST: usize = 200;
 /// Makes a record of a random length, up to [`MOST`] bytes, with a payload that is random, too.
 pub fn record(number: u32, random: &mut Rand32) -> Vec<u8> {
     let payload = random.rand_range(16..(MOST - FRAME) as u32 + 1) as u16;
+    record_of(number, payload, random)
+}
+
+/// Makes one with a random payload of that length.
+pub fn record_of(number: u32, payload: u16, random: &mut Rand32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAME + usize::from(payload));
     bytes.extend(number.to_le_bytes());
     bytes.extend(payload.to_le_bytes());

@@ -3,22 +3,26 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
-use rawmap_guest::job::{Disk, Verify, say};
+use rawmap_guest::job::{Verify, say};
 use rawmap_guest::piece::{Piece, SLOT_HEAD};
 
 use crate::failure::Failure;
 use crate::ioctl::{add_partition, delete_partition};
-use crate::mounts::{mount_disk, unmount, wait_for};
+use crate::mounts::{block_device, mount, mount_disk, unmount, wait_for};
+
+/// Where an image is mounted.
+const PLACE: &str = "/disk";
 
 pub fn run(job: &Verify) -> Result<(), Failure> {
-    wait_for(&job.results)?;
-    let results = OpenOptions::new().write(true).open(&job.results)?;
+    let results = OpenOptions::new()
+        .write(true)
+        .open(block_device(&job.results)?)?;
     let per_image: usize = job.files.iter().map(Piece::slot).sum();
     for number in 0..job.images {
         let result = if job.partitions {
             partition(job, number, &results, per_image)
         } else {
-            read(&job.disk, &job.files, &results, 0)
+            mount_disk(&job.disk, PLACE).and_then(|()| read(&job.files, &results, 0))
         };
         match result {
             Ok(()) => println!("{}{number} ok", say::IMAGE),
@@ -30,30 +34,24 @@ pub fn run(job: &Verify) -> Result<(), Failure> {
 }
 
 fn partition(job: &Verify, number: u32, results: &File, per_image: usize) -> Result<(), Failure> {
-    wait_for(&job.disk.device)?;
-    let device = File::open(&job.disk.device)?;
+    let name = block_device(&job.disk.device)?;
+    let device = File::open(&name)?;
     add_partition(&device, u64::from(number) * job.image_len, job.image_len)?;
-    let disk = Disk {
-        device: format!("{}1", job.disk.device),
-        ..job.disk.clone()
-    };
-    let read = read(
-        &disk,
-        &job.files,
-        results,
-        u64::from(number) * per_image as u64,
-    );
+    let partition = format!("{name}1");
+    wait_for(&partition)?;
+    let slot = u64::from(number) * per_image as u64;
+    let read = mount(&job.disk.kind, &partition, PLACE, &job.disk.options)
+        .and_then(|()| read(&job.files, results, slot));
     delete_partition(&device)?;
     read
 }
 
-/// Mounts an image and copies the pieces to the results.
-fn read(disk: &Disk, files: &[Piece], results: &File, mut slot: u64) -> Result<(), Failure> {
-    mount_disk(disk, "/disk")?;
+/// Copies the pieces of a mounted image to the results, and unmounts it.
+fn read(files: &[Piece], results: &File, mut slot: u64) -> Result<(), Failure> {
     let mut copy = || -> Result<(), Failure> {
         for piece in files {
             let mut bytes = vec![0; SLOT_HEAD + piece.len];
-            let there = match File::open(format!("/disk/{}", piece.file)) {
+            let there = match File::open(format!("{PLACE}/{}", piece.file)) {
                 Ok(file) => read_most(&file, &mut bytes[SLOT_HEAD..], piece.offset)?,
                 // No file is an empty one, for who looks for bytes.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
@@ -66,7 +64,7 @@ fn read(disk: &Disk, files: &[Piece], results: &File, mut slot: u64) -> Result<(
         Ok(())
     };
     let copied = copy();
-    unmount("/disk")?;
+    unmount(PLACE)?;
     copied
 }
 

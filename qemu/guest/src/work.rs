@@ -208,7 +208,12 @@ fn flush(map: &MmapRaw, step: &Step, page: PageSize) -> Result<(), Error> {
         None => (0, 0),
     };
     match step.style {
-        Style::Flush | Style::Scattered | Style::Tracked | Style::Chip => map.flush(),
+        Style::Flush
+        | Style::Scattered
+        | Style::Tracked
+        | Style::Chip
+        | Style::Whole
+        | Style::Together => map.flush(),
         Style::Range
         | Style::Across
         | Style::InPage

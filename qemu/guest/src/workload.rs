@@ -5,7 +5,7 @@ use oorandom::Rand32;
 use serde::{Deserialize, Serialize};
 
 use crate::piece::Piece;
-use crate::record::{MOST, record};
+use crate::record::{MOST, record, record_of};
 
 /// What a run is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -52,6 +52,10 @@ pub enum Style {
     WrongPage,
     /// Control: a record over the end of a page, and `flush_range` of the first page.
     Short,
+    /// Control: a long record over the older one, and the claim that one of them is whole at any time.
+    Whole,
+    /// Control: a record in each of two pages, and the claim that both are there or none.
+    Together,
     /// `grow` by a page, until the disk is full.
     Fill,
     /// `flush_range` on a block that fails once; then `retry_flush`.
@@ -98,7 +102,14 @@ impl Scenario {
                 Style::Chip,
                 Style::Grow,
             ],
-            Self::Controls => vec![Style::Nothing, Style::Async, Style::WrongPage, Style::Short],
+            Self::Controls => vec![
+                Style::Nothing,
+                Style::Async,
+                Style::WrongPage,
+                Style::Short,
+                Style::Whole,
+                Style::Together,
+            ],
             Self::FullDisk => vec![Style::Fill, Style::Range],
             Self::BadBlock => vec![Style::Retry, Style::Forget, Style::Range],
         };
@@ -110,7 +121,7 @@ impl Scenario {
     pub const fn steps(self) -> u32 {
         match self {
             Self::Flushes | Self::NoBarrier => 96,
-            Self::Controls => 64,
+            Self::Controls => 72,
             Self::FullDisk => 72,
             Self::BadBlock => 24,
         }
@@ -134,6 +145,8 @@ impl Style {
             Self::Async => "async",
             Self::WrongPage => "wrong-page",
             Self::Short => "short",
+            Self::Whole => "whole",
+            Self::Together => "together",
             Self::Fill => "fill",
             Self::Retry => "retry",
             Self::Forget => "forget",
@@ -144,7 +157,13 @@ impl Style {
     pub const fn is_control(self) -> bool {
         matches!(
             self,
-            Self::Nothing | Self::Async | Self::WrongPage | Self::Short | Self::Forget
+            Self::Nothing
+                | Self::Async
+                | Self::WrongPage
+                | Self::Short
+                | Self::Whole
+                | Self::Together
+                | Self::Forget
         )
     }
 
@@ -206,6 +225,8 @@ pub struct Step {
 pub struct Steps {
     random: Rand32,
     styles: Vec<Style>,
+    /// Of the styles, those that come before each has come once more.
+    bag: Vec<usize>,
     page: usize,
     number: u32,
     /// Bytes that the map of a style has by now.
@@ -227,11 +248,21 @@ impl Steps {
         Self {
             random: Rand32::new(seed),
             styles,
+            bag: Vec::new(),
             page,
             number: 0,
             lens,
             begun,
         }
+    }
+
+    /// A checksum of so many.
+    pub fn sum(self, count: u32) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        for step in self.take(count as usize) {
+            sum.update(format!("{step:?}").as_bytes());
+        }
+        sum.finalize()
     }
 
     fn below(&mut self, limit: usize) -> usize {
@@ -270,7 +301,11 @@ impl Iterator for Steps {
 
     fn next(&mut self) -> Option<Step> {
         self.number += 1;
-        let which = self.below(self.styles.len());
+        if self.bag.is_empty() {
+            self.bag.extend(0..self.styles.len());
+        }
+        let drawn = self.below(self.bag.len());
+        let which = self.bag.swap_remove(drawn);
         let style = self.styles[which];
         let piece = style.piece(self.page);
         let head = (piece.offset % self.page as u64) as usize;
@@ -278,11 +313,16 @@ impl Iterator for Steps {
             Style::Scattered => 8,
             Style::Tracked => 1 + self.below(6),
             Style::Chip => 1 + self.below(3),
+            Style::Together => 2,
             _ => 1,
         };
         let mut writes = Vec::new();
-        for _ in 0..count {
-            let bytes = record(self.number, &mut self.random);
+        for turn in 0..count {
+            let bytes = match style {
+                // Inside a block, and longer than most devices write all or not at all.
+                Style::Whole => record_of(self.number, 3000, &mut self.random),
+                _ => record(self.number, &mut self.random),
+            };
             let old_len = self.lens[which];
             let at = match style {
                 // A record behind the end, as long as there is room; then over the older ones.
@@ -298,6 +338,9 @@ impl Iterator for Steps {
                     self.lens[which] = old_len + self.page;
                     old_len + self.below(self.page - bytes.len())
                 }
+                // Each over the older one; not in pages that are beside each other, and so one write.
+                Style::Whole => 100,
+                Style::Together => turn * 3 * self.page + 100,
                 // The block that fails is in the first page. What the control has lost of it nobody stores again.
                 Style::Retry => self.below(self.page - bytes.len()),
                 Style::Forget if !self.begun[which] => self.below(self.page - bytes.len()),

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rawmap_guest::model::Model;
 use rawmap_guest::record;
-use rawmap_guest::workload::{Step, Steps, Style};
+use rawmap_guest::workload::{Step, Steps, Style, Write};
 
-use super::run::{Ack, Run};
+use super::follow::Ack;
+use super::run::Run;
 
 /// Goes along with the cuts of a run, in the order of their entries.
 pub struct Checker<'a> {
@@ -110,24 +111,40 @@ impl<'a> Checker<'a> {
     /// Compares a file as a cut left it.
     pub fn check(&self, style: Style, medium: &[u8]) -> Found {
         let mut lost = self.models[&style].broken(medium);
-        // Besides, and without the model: the newest record is whole, unless the step under way lies over it.
-        if let Some(step) = self.last.get(&style)
-            && let Some(write) = step.writes.last()
-        {
-            let end = write.at + write.bytes.len();
-            let started = self.started.iter().map(|started| &started.step);
-            let over = started.filter(|step| step.style == style);
-            let mut over = over.flat_map(|step| &step.writes);
-            let is_under =
-                over.any(|other| other.at < end && write.at < other.at + other.bytes.len());
-            if !is_under && record::check(&medium[write.at..]) != Some(step.number) {
-                lost.insert(step.number);
-            }
-        }
+        lost.extend(self.not_whole(style, medium));
         Found {
             acked: self.acked.get(&style).copied().unwrap_or(0),
             lost,
         }
+    }
+
+    /// Besides, and without the model: the last step whose newest record is not whole, unless the step under way lies over
+    /// it. Two controls claim more: that there is a whole record even then, and that two are of one step.
+    fn not_whole(&self, style: Style, medium: &[u8]) -> Option<u32> {
+        let step = self.last.get(&style)?;
+        let under_way = self.started.iter().filter(|started| !started.full);
+        let under_way = under_way.map(|started| &started.step);
+        let mut under_way = under_way.filter(|step| step.style == style);
+        let whole = |write: &Write| record::check(&medium[write.at..]);
+        let is_whole = match style {
+            Style::Whole | Style::Together => {
+                let found: BTreeSet<_> = step.writes.iter().map(whole).collect();
+                let next = under_way.map(|step| step.number);
+                let may_be = [step.number].into_iter().chain(next);
+                may_be
+                    .map(|number| BTreeSet::from([Some(number)]))
+                    .any(|may| may == found)
+            }
+            _ => {
+                let write = step.writes.last()?;
+                let end = write.at + write.bytes.len();
+                let over =
+                    |other: &Write| other.at < end && write.at < other.at + other.bytes.len();
+                let is_under = under_way.any(|step| step.writes.iter().any(over));
+                is_under || whole(write) == Some(step.number)
+            }
+        };
+        (!is_whole).then_some(step.number)
     }
 }
 
@@ -135,8 +152,9 @@ impl<'a> Checker<'a> {
 mod tests {
     use rawmap_guest::workload::Scenario;
 
-    use super::super::cuts::{Cut, Medium, Places};
     use super::super::log::{self, Log, SECTOR};
+    use super::super::medium::Medium;
+    use super::super::places::{Cut, Places};
     use super::*;
 
     const PAGE: usize = 4096;
@@ -208,17 +226,17 @@ mod tests {
             seed: SEED,
             page: PAGE,
             large_files: true,
+            steps: 0,
             ready: 0,
             acks,
             says: Vec::new(),
             kernel: String::new(),
         };
         let acks = run.acks.iter().map(|ack| ack.entries).collect();
-        let places = Places::new(&log, false, 0, acks);
-        let mut medium = Medium::new(&log, vec![0; disk_len], false, SECTOR as usize);
-        let mut cuts: Vec<_> = (0..200)
-            .map(|number| Cut::new(SEED, number, &places))
-            .collect();
+        let base = vec![0; disk_len];
+        let places = Places::new(&log, &base, false, 512, 0, acks, SEED).unwrap();
+        let mut medium = Medium::new(&log, base, false, SECTOR as usize);
+        let mut cuts: Vec<_> = (0..200).map(|number| Cut::new(number, &places)).collect();
         medium.sort(&mut cuts);
         let mut checker = Checker::new(&run);
         let (mut lost, mut acked) = (0, 0);
@@ -243,6 +261,176 @@ mod tests {
         assert_eq!(lost(Fault::None), 0);
         for fault in [Fault::NoFlush, Fault::ShortByAPage, Fault::TooEarly] {
             assert!(lost(fault) > 0);
+        }
+    }
+
+    /// A judge after the first `count` steps of a scenario, all acknowledged, and what memory has then.
+    fn after(
+        run: &Run,
+        count: usize,
+    ) -> (Checker<'_>, BTreeMap<Style, Vec<u8>>, BTreeMap<Style, Step>) {
+        let mut checker = Checker::new(run);
+        checker.advance(count);
+        let styles = run.scenario.styles(true);
+        let empty = |style: Style| (style, vec![style.first_byte(); style.piece(PAGE).len]);
+        let mut live: BTreeMap<_, _> = styles.into_iter().map(empty).collect();
+        let mut last = BTreeMap::new();
+        for step in Steps::new(run.scenario, SEED, PAGE, true).take(count) {
+            for write in &step.writes {
+                let file = live.get_mut(&step.style).unwrap();
+                file[write.at..write.at + write.bytes.len()].copy_from_slice(&write.bytes);
+            }
+            last.insert(step.style, step);
+        }
+        (checker, live, last)
+    }
+
+    /// Step by step, one entry of the log for each.
+    fn acknowledged(scenario: Scenario, count: usize) -> Run {
+        let ack = |entries| Ack {
+            entries,
+            full: false,
+        };
+        Run {
+            scenario,
+            seed: SEED,
+            page: PAGE,
+            large_files: true,
+            steps: 0,
+            ready: 0,
+            acks: (1..=count).map(ack).collect(),
+            says: Vec::new(),
+            kernel: String::new(),
+        }
+    }
+
+    #[test]
+    fn each_store_of_a_step_is_promised_and_not_the_last_alone() {
+        let run = acknowledged(Scenario::Flushes, 60);
+        let (checker, live, last) = after(&run, 60);
+        for (style, file) in &live {
+            assert_eq!(
+                checker.check(*style, file).lost,
+                BTreeSet::new(),
+                "{style:?}"
+            );
+        }
+        let mut several = 0;
+        for (style, step) in &last {
+            // One that the later ones do not lie over.
+            let (write, later) = step.writes.split_first().unwrap();
+            let end = write.at + write.bytes.len();
+            let is_under =
+                |other: &Write| other.at < end && write.at < other.at + other.bytes.len();
+            if later.is_empty() || later.iter().any(is_under) {
+                continue;
+            }
+            several += 1;
+            let mut file = live[style].clone();
+            file[write.at..end].fill(0);
+            assert!(
+                checker.check(*style, &file).lost.contains(&step.number),
+                "{style:?}"
+            );
+        }
+        assert!(several >= 2, "{several} styles have several stores");
+    }
+
+    /// Either of the two judges finds a lost record without the other.
+    #[test]
+    fn two_judges_look_at_the_newest_record() {
+        let run = acknowledged(Scenario::Flushes, 60);
+        let (mut checker, live, last) = after(&run, 60);
+        let damaged = |style: Style, step: &Step| {
+            let mut file = live[&style].clone();
+            let write = step.writes.last().unwrap();
+            file[write.at + write.bytes.len() / 2] ^= 1;
+            file
+        };
+        checker.started = None;
+        for (style, step) in &last {
+            let file = damaged(*style, step);
+            assert!(
+                checker.models[style].broken(&file).contains(&step.number),
+                "{style:?}"
+            );
+            assert_eq!(
+                checker.not_whole(*style, &file),
+                Some(step.number),
+                "{style:?}"
+            );
+            // The one that believes the medium.
+            let believes = Model::new(&file);
+            let model = checker.models.insert(*style, believes).unwrap();
+            assert_eq!(
+                checker.check(*style, &file).lost,
+                BTreeSet::from([step.number])
+            );
+            checker.models.insert(*style, model);
+        }
+        checker.last.clear();
+        for (style, step) in &last {
+            let file = damaged(*style, step);
+            assert!(
+                checker.check(*style, &file).lost.contains(&step.number),
+                "{style:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_promised_before_its_acknowledgement_and_nothing_for_one_of_no_room() {
+        let run = acknowledged(Scenario::Flushes, 60);
+        let (checker, ..) = after(&run, 0);
+        for style in run.scenario.styles(true) {
+            let found = checker.check(style, &vec![0; style.piece(PAGE).len]);
+            assert_eq!((found.acked, found.lost.len()), (0, 0));
+        }
+        let mut run = acknowledged(Scenario::FullDisk, 20);
+        let first = run.acks.len();
+        let fill = |step: &Step| step.style == Style::Fill;
+        let number = Steps::new(run.scenario, SEED, PAGE, true)
+            .find(fill)
+            .unwrap()
+            .number;
+        run.acks[number as usize - 1].full = true;
+        let (checker, mut live, _) = after(&run, first);
+        let file = live.get_mut(&Style::Fill).unwrap();
+        let good = checker.check(Style::Fill, file).acked;
+        run.acks[number as usize - 1].full = false;
+        let (checker, ..) = after(&run, first);
+        assert_eq!(checker.check(Style::Fill, file).acked, good + 1);
+    }
+
+    /// The claims of the two controls: torn, and one without the other.
+    #[test]
+    fn a_torn_record_and_half_a_pair_are_seen() {
+        let run = acknowledged(Scenario::Controls, 36);
+        let (mut checker, live, last) = after(&run, 36);
+        for style in [Style::Whole, Style::Together] {
+            let step = &last[&style];
+            assert_eq!(checker.check(style, &live[&style]).lost, BTreeSet::new());
+            // The step that comes next has begun, and the old record is over the half of its own.
+            let mut steps = Steps::new(run.scenario, SEED, PAGE, true).skip(36);
+            let next = steps.find(|step| step.style == style).unwrap();
+            let mut torn = live[&style].clone();
+            let (write, whole) = (&next.writes[0], live[&style].clone());
+            let half = match style {
+                Style::Whole => write.bytes.len() / 2,
+                _ => write.bytes.len(),
+            };
+            torn[write.at..write.at + half].copy_from_slice(&write.bytes[..half]);
+            let mut new = whole.clone();
+            for write in &next.writes {
+                new[write.at..write.at + write.bytes.len()].copy_from_slice(&write.bytes);
+            }
+            checker.started = Some(Started {
+                step: next,
+                full: false,
+            });
+            assert_eq!(checker.not_whole(style, &whole), None);
+            assert_eq!(checker.not_whole(style, &new), None);
+            assert_eq!(checker.not_whole(style, &torn), Some(step.number));
         }
     }
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use rawmap_guest::job::{Disk, Job, Verify, say};
+use anyhow::{Context as _, Result, ensure};
+use rawmap_guest::job::{Disk, Job, Verify, say, serial};
 use rawmap_guest::piece::{Piece, SLOT_HEAD};
 use rawmap_guest::workload::Scenario;
 
-use super::cuts::{self, Cut, Medium, Sum};
+use super::medium::{self, Left, Medium, Sum};
+use super::places::Cut;
 use super::run::{self, Run, title};
 use crate::cache::Temporary;
 use crate::disks::{self, disk};
@@ -26,7 +27,9 @@ pub struct Images<'a> {
     run: &'a Run,
     /// The files of each, by the image's checksum; `None` for one that could not be mounted.
     read: BTreeMap<Sum, Option<Pieces>>,
-    /// What these share.
+    /// Those that could be mounted after the row's rescue only.
+    rescued: BTreeSet<Sum>,
+    /// What the files share.
     pieces: BTreeSet<Rc<[u8]>>,
 }
 
@@ -41,6 +44,7 @@ impl<'a> Images<'a> {
             filesystem,
             run,
             read: BTreeMap::new(),
+            rescued: BTreeSet::new(),
             pieces: BTreeSet::new(),
         }
     }
@@ -50,9 +54,9 @@ impl<'a> Images<'a> {
         self.read.get(sum)?.as_deref()
     }
 
-    /// How many differ.
-    pub fn different(&self) -> usize {
-        self.read.len()
+    /// Whether it took a rescue to mount one.
+    pub fn is_rescued(&self, sum: &Sum) -> bool {
+        self.rescued.contains(sum)
     }
 
     /// Whether images that cannot be read are nothing to tell of.
@@ -61,49 +65,58 @@ impl<'a> Images<'a> {
     }
 
     /// Makes the images of these cuts and has a guest read those that were not read yet: the kernel that wrote
-    /// them repairs them. Gives the images' checksums.
-    pub fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<Sum>> {
+    /// them repairs them. Gives what each cut left.
+    pub fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<Left>> {
         let folder = Temporary::new()?;
         let (one, all) = (folder.path().join("image"), folder.path().join("images"));
         let flash = self.filesystem.is_flash();
         let image_len = self.filesystem.mib << 20;
         let file = fs::File::create(&all)?;
-        let (mut sums, mut new) = (Vec::new(), Vec::new());
+        let (mut all_left, mut new) = (Vec::new(), Vec::new());
         for cut in cuts {
-            let sum = medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?;
-            sums.push(sum);
+            let left = medium.cut(*cut, self.run.seed, &fs::File::create(&one)?)?;
+            all_left.push(left);
+            let sum = left.sum;
             if self.read.contains_key(&sum) {
                 continue;
             }
             self.read.insert(sum, None);
             if !flash {
                 disks::repair(&self.filesystem.repair, &one).with_context(|| cut.to_string())?;
-                cuts::append(&one, &file, new.len() as u64 * image_len)?;
+                medium::append(&one, &file, new.len() as u64 * image_len)?;
             }
             new.push((*cut, sum));
         }
         if new.is_empty() {
-            return Ok(sums);
+            return Ok(all_left);
         }
         file.set_len(new.len() as u64 * image_len)?;
         let (new, new_sums): (Vec<_>, Vec<_>) = new.into_iter().unzip();
         let mut media = self.boot(if flash { &one } else { &all }, new.len())?;
         if !self.filesystem.rescue.is_empty() {
-            self.rescue(&all, &new, &mut media)?;
+            for number in self.rescue(&all, &new, &mut media)? {
+                self.rescued.insert(new_sums[number]);
+            }
         }
         self.read.extend(new_sums.into_iter().zip(media));
-        Ok(sums)
+        Ok(all_left)
     }
 
-    /// Has what could not be read repaired, as one does with a board that does not start, and read again.
-    fn rescue(&mut self, image: &Path, cuts: &[Cut], media: &mut [Option<Pieces>]) -> Result<()> {
+    /// Has what could not be read repaired, as one does with a board that does not start, and read again. Gives which these
+    /// were.
+    fn rescue(
+        &mut self,
+        image: &Path,
+        cuts: &[Cut],
+        media: &mut [Option<Pieces>],
+    ) -> Result<Vec<usize>> {
         let broken = media
             .iter()
             .enumerate()
             .filter(|(_, pieces)| pieces.is_none());
         let broken: Vec<usize> = broken.map(|(number, _)| number).collect();
         if broken.is_empty() {
-            return Ok(());
+            return Ok(broken);
         }
         let image_len = self.filesystem.mib << 20;
         let folder = Temporary::new()?;
@@ -122,12 +135,12 @@ impl<'a> Images<'a> {
                 let rescue = self.filesystem.rescue.join(" ");
                 println!("{title}: {cut}: repaired by {rescue}");
             }
-            cuts::append(&one, &all, place * image_len)?;
+            medium::append(&one, &all, place * image_len)?;
         }
         for (number, pieces) in broken.iter().zip(self.boot(&again, broken.len())?) {
             media[*number] = pieces;
         }
-        Ok(())
+        Ok(broken)
     }
 
     /// Has a guest read so many images.
@@ -147,17 +160,16 @@ impl<'a> Images<'a> {
         fs::File::create(&results)?.set_len((count * per_image) as u64)?;
         let (mut devices, kernel_arguments) = match flash {
             true => disks::empty_flash(machine, image, None)?,
-            false => (disk(image, 0), String::new()),
+            false => (disk(image, serial::IMAGES), String::new()),
         };
-        let letter = if flash { "a" } else { "b" };
-        devices.extend(disk(&results, 1));
+        devices.extend(disk(&results, serial::RESULTS));
         let plain = run::disk(self.filesystem, Scenario::Flushes);
         let job = Verify {
             disk: Disk {
                 device: if flash {
                     plain.device.clone()
                 } else {
-                    "/dev/vda".to_owned()
+                    serial::IMAGES.to_owned()
                 },
                 ..plain
             },
@@ -165,7 +177,7 @@ impl<'a> Images<'a> {
             partitions: !flash,
             image_len,
             files: files.clone(),
-            results: format!("/dev/vd{letter}"),
+            results: serial::RESULTS.to_owned(),
         };
         let limit = Duration::from_secs(600);
         let job = Job::Verify(job);
@@ -195,31 +207,48 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Waits for the guest to have read all images. Tells of each whether it could.
+/// Waits for the guest to have read all images, one after the other. Tells of each whether it could.
 fn read_images(guest: &mut Guest, count: usize, quiet: bool) -> Result<Vec<bool>> {
-    let mut read = vec![None; count];
+    let mut read = Vec::new();
     while let Some(line) = guest.line()? {
         if let Some(text) = line.strip_prefix(say::IMAGE) {
             let (number, how) = text.split_once(' ').context("an image's number")?;
-            let number: usize = number.parse()?;
+            let in_turn = number.parse() == Ok(read.len()) && read.len() < count;
+            ensure!(
+                in_turn,
+                "the guest is at image {number}, not {}",
+                read.len()
+            );
             if how != "ok" && !quiet {
                 println!("image {number}: {how}");
             }
-            *read.get_mut(number).context("an image's number")? = Some(how == "ok");
+            read.push(how == "ok");
         }
     }
-    let all: Option<Vec<bool>> = read.into_iter().collect();
-    all.context("the guest ended before it had read all images")
+    let ended = read.len();
+    ensure!(
+        ended == count,
+        "the guest ended after {ended} of {count} images"
+    );
+    Ok(read)
 }
 
+/// Reads them where the guest has put them. Where a file is shorter there are zeros, as in a new page of it.
 fn pieces(results: &Path, start: usize, files: &[Piece]) -> Result<Vec<Vec<u8>>> {
     let file = fs::File::open(results)?;
     let mut at = start as u64;
     let mut pieces = Vec::new();
     for piece in files {
-        // Where the file is shorter there are zeros, as in a new page of it.
+        let mut there = [0; 8];
+        file.read_exact_at(&mut there, at)?;
+        let there = u64::from_le_bytes(there);
+        ensure!(
+            there <= piece.len as u64,
+            "{}: {there} bytes were read",
+            piece.file
+        );
         let mut bytes = vec![0; piece.len];
-        file.read_exact_at(&mut bytes, at + SLOT_HEAD as u64)?;
+        file.read_exact_at(&mut bytes[..there as usize], at + SLOT_HEAD as u64)?;
         pieces.push(bytes);
         at += piece.slot() as u64;
     }

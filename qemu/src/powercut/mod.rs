@@ -1,27 +1,31 @@
 //! `cargo qemu powercut`: is what a flush said `Ok` to there after the power was cut?
 
 mod check;
-mod cuts;
+mod expected;
+mod follow;
 mod images;
 mod log;
+mod medium;
+mod places;
 mod report;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::rc::Rc;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rawmap_guest::workload::{Scenario, Style};
 
 use crate::machine::Ready;
 use crate::rows::{Filesystem, Machine, Rows};
 use check::Checker;
-use cuts::{Cut, Medium, Places};
+use expected::Expected;
 use images::Images;
 use log::Log;
-use report::{Report, Row};
+use medium::{Left, Medium, Sum};
+use places::{Cut, Kind, Places};
+use report::{Asked, Outcome, OutcomeOfKind, OutcomeOfStyle, Report};
 use run::{Folder, Run, title};
 
 /// What the command line asks for.
@@ -40,8 +44,30 @@ pub struct Options {
     pub cut: Option<u32>,
     pub jobs: usize,
     pub table: Option<std::path::PathBuf>,
-    /// Fewer cuts of flushes than that are a failure.
+    /// Fewer cuts of flushes than that are a failure, and so are fewer different images of these than seven of ten.
     pub at_least: u64,
+}
+
+impl Options {
+    /// What there has to be: as expected.toml says, and not as the rows do.
+    fn asked(&self, rows: &Rows, machines: &[&Machine], expected: &Expected) -> Result<Asked> {
+        let mut runs = BTreeSet::new();
+        for machine in machines {
+            let names: Vec<&str> = match &self.filesystems[..] {
+                [] if self.all => Vec::new(),
+                [] => rows.default_filesystems(),
+                names => names.iter().map(|name| &**name).collect(),
+            };
+            let of_machine = expected.runs(&machine.name, &names).into_iter();
+            let chosen = |scenario| self.scenarios.is_empty() || self.scenarios.contains(&scenario);
+            runs.extend(of_machine.filter(|(_, _, scenario)| chosen(*scenario)));
+        }
+        Ok(Asked {
+            runs,
+            cuts: self.at_least,
+            images: self.at_least * 7 / 10,
+        })
+    }
 }
 
 /// Runs all that is asked for. Gives whether all was as it must be.
@@ -52,7 +78,7 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
     }
     let mut work = Vec::new();
     // What takes long comes first.
-    for machine in machines {
+    for machine in &machines {
         for name in &machine.filesystems {
             let filesystem = rows.filesystem(name)?;
             let chosen = match &options.filesystems[..] {
@@ -60,7 +86,7 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
                 names => names.contains(name),
             };
             if chosen {
-                work.push((machine, filesystem));
+                work.push((*machine, filesystem));
             }
         }
     }
@@ -84,7 +110,12 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
         Folder::forget_old(options.seed);
     }
     let queue = Mutex::new(work.into_iter());
-    let report = Mutex::new(Report::new(options.cut.is_some(), options.at_least));
+    let expected = Expected::read()?;
+    let asked = match options.cut {
+        None => Some(options.asked(rows, &machines, &expected)?),
+        Some(_) => None,
+    };
+    let report = Mutex::new(Report::new(expected, asked));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.jobs.max(1))
             .map(|_| {
@@ -105,7 +136,9 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
         ensure!(ended.into_iter().all(|ok| ok), "a worker panicked");
         Ok(())
     })?;
-    let report = report.into_inner().unwrap_or_default();
+    let report = report
+        .into_inner()
+        .map_err(|_| anyhow!("a worker panicked"))?;
     report.print();
     if let Some(path) = &options.table {
         fs::write(path, report.markdown()).with_context(|| path.display().to_string())?;
@@ -121,32 +154,30 @@ fn one(ready: &Ready<'_>, filesystem: &Filesystem, options: &Options, report: &M
             continue;
         }
         let found = cut_scenario(ready, filesystem, scenario, options);
-        let bad = |rows: &Vec<Row>| {
-            let must_lose = scenario == Scenario::NoBarrier;
-            rows.iter().any(|row| row.wrong().is_some())
-                || must_lose && rows.iter().all(|row| row.lost == 0)
-        };
-        if options.cut.is_none() && found.as_ref().map_or(true, bad) {
-            Folder::of(ready.machine, filesystem, scenario, options.seed).set_failed();
-        }
         let Ok(mut report) = report.lock() else {
             return;
         };
-        match found {
-            Ok(rows) => report.add(rows),
+        let is_wrong = match found {
+            Ok(outcome) => report.add(outcome),
             Err(error) => {
                 let title = title(ready.machine, filesystem, scenario);
                 report.fail(format!("{title}: {error:#}"));
+                true
             }
+        };
+        if is_wrong && options.cut.is_none() {
+            Folder::of(ready.machine, filesystem, scenario, options.seed).set_failed();
         }
     }
 }
 
-/// How many cuts a scenario gets, where the flushes get so many. Flash gets a quarter: each image takes a boot.
+/// How many cuts a scenario gets, where the flushes get so many. Flash gets a quarter: each image takes a boot. The controls
+/// have few places, and each of them has to lose.
 fn cuts_of(scenario: Scenario, filesystem: &Filesystem, cuts: u32) -> u32 {
     let of_disks = match scenario {
         Scenario::Flushes => cuts,
-        _ => (cuts / 4).max(8),
+        Scenario::Controls => (cuts / 4).max(40),
+        _ => (cuts / 4).max(16),
     };
     match filesystem.is_flash() {
         true => (of_disks / 4).max(8),
@@ -159,7 +190,7 @@ fn cut_scenario(
     filesystem: &Filesystem,
     scenario: Scenario,
     options: &Options,
-) -> Result<Vec<Row>> {
+) -> Result<Outcome> {
     let seed = options.seed;
     let folder = Folder::of(ready.machine, filesystem, scenario, seed);
     let kept = options.cut.and_then(|_| folder.kept());
@@ -179,14 +210,12 @@ fn cut_scenario(
     let mut log = Log::open(&folder.log(), base.len() as u64)?;
     log.refresh()?;
     let acks = run.acks.iter().map(|ack| ack.entries).collect();
-    let places = Places::new(&log, flash, run.ready, acks);
+    let places = Places::new(&log, &base, flash, filesystem.atom, run.ready, acks, seed)?;
     let numbers = match options.cut {
         Some(number) => number..number.saturating_add(1),
         None => 0..cuts_of(scenario, filesystem, options.cuts),
     };
-    let mut cuts: Vec<_> = numbers
-        .map(|number| Cut::new(seed, number, &places))
-        .collect();
+    let mut cuts: Vec<_> = numbers.map(|number| Cut::new(number, &places)).collect();
     let mut medium = Medium::new(&log, base, flash, filesystem.atom);
     medium.sort(&mut cuts);
     let mut checker = Checker::new(&run);
@@ -195,21 +224,21 @@ fn cut_scenario(
     // An image of flash takes a boot of its own.
     let batch = if flash { 1 } else { 128 };
     for cuts in cuts.chunks(batch) {
-        let sums = images.read(&mut medium, cuts)?;
-        for (cut, sum) in cuts.iter().zip(sums) {
+        let all_left = images.read(&mut medium, cuts)?;
+        for (cut, left) in cuts.iter().zip(all_left) {
             // The program that tears was under way: what waited for it was not acknowledged.
             checker.advance(if flash {
                 medium.durable(*cut)
             } else {
                 cut.entries
             });
-            tally.take(&checker, *cut, images.files(&sum));
+            tally.take(&checker, *cut, &left, &images);
         }
         if !flash {
             println!(
                 "{}: {} of {} cuts",
                 title(ready.machine, filesystem, scenario),
-                tally.cuts,
+                tally.cuts(),
                 cuts_of(scenario, filesystem, options.cuts)
             );
         }
@@ -220,94 +249,112 @@ fn cut_scenario(
         filesystem.name,
         scenario.name()
     );
-    tally.images = images.different();
-    let rows = tally.rows(ready.machine, filesystem, &run, &command);
-    Ok(rows)
+    Ok(tally.outcome(ready.machine, filesystem, &run, &command))
 }
 
-/// Counts of a run, by style.
+/// Counts of a run, by style and by kind of cut.
 struct Tally {
-    cuts: u32,
-    /// Different ones.
-    images: usize,
-    styles: BTreeMap<Style, Count>,
+    kinds: BTreeMap<Kind, CountOfKind>,
+    styles: BTreeMap<Style, CountOfStyle>,
     unreadable: Vec<Cut>,
 }
 
 #[derive(Default)]
-struct Count {
+struct CountOfKind {
+    found: OutcomeOfKind,
+    images: BTreeSet<Sum>,
+}
+
+#[derive(Default)]
+struct CountOfStyle {
     acked: u32,
     checked: u64,
-    lost: u64,
-    cuts: Vec<(Cut, Vec<u32>)>,
+    lost: BTreeMap<Kind, u64>,
+    first: Option<(Cut, Vec<u32>)>,
 }
 
 impl Tally {
     fn new(run: &Run) -> Self {
         let styles = run.scenario.styles(run.large_files).into_iter();
         Self {
-            cuts: 0,
-            images: 0,
-            styles: styles.map(|style| (style, Count::default())).collect(),
+            kinds: BTreeMap::new(),
+            styles: styles
+                .map(|style| (style, CountOfStyle::default()))
+                .collect(),
             unreadable: Vec::new(),
         }
     }
 
-    /// The files as a cut left them, in the order of the styles; `None` where the image could not be mounted.
-    fn take(&mut self, checker: &Checker<'_>, cut: Cut, pieces: Option<&[Rc<[u8]>]>) {
-        self.cuts += 1;
-        let Some(pieces) = pieces else {
+    fn cuts(&self) -> u32 {
+        self.kinds.values().map(|kind| kind.found.cuts).sum()
+    }
+
+    /// What a cut left.
+    fn take(&mut self, checker: &Checker<'_>, cut: Cut, left: &Left, images: &Images<'_>) {
+        let kind = self.kinds.entry(cut.kind).or_default();
+        kind.images.insert(left.sum);
+        kind.found.cuts += 1;
+        kind.found.differ += u32::from(left.differs);
+        kind.found.rescued += u32::from(images.is_rescued(&left.sum));
+        // In the order of the styles.
+        let Some(files) = images.files(&left.sum) else {
+            kind.found.unreadable += 1;
             self.unreadable.push(cut);
             return;
         };
-        for ((style, count), medium) in self.styles.iter_mut().zip(pieces) {
+        for ((style, count), medium) in self.styles.iter_mut().zip(files) {
             let found = checker.check(*style, medium);
             count.acked = count.acked.max(found.acked);
             count.checked += u64::from(found.acked);
-            count.lost += found.lost.len() as u64;
-            if !found.lost.is_empty() {
-                count.cuts.push((cut, found.lost.into_iter().collect()));
+            *count.lost.entry(cut.kind).or_default() += found.lost.len() as u64;
+            if !found.lost.is_empty() && count.first.is_none() {
+                count.first = Some((cut, found.lost.into_iter().collect()));
             }
         }
     }
 
-    fn rows(
+    fn outcome(
         self,
         machine: &Machine,
         filesystem: &Filesystem,
         run: &Run,
         command: &str,
-    ) -> Vec<Row> {
-        let unreadable = &self.unreadable;
-        let row = |(style, count): (Style, Count)| {
-            let first = count.cuts.first().map(|(cut, lost)| {
-                format!("{cut}: steps {lost:?}; again: {command} {}", cut.number)
-            });
-            let first = first.or_else(|| {
-                let cut = unreadable.first()?;
-                Some(format!(
-                    "{cut}: not to be mounted; again: {command} {}",
-                    cut.number
-                ))
-            });
-            Row {
-                machine: machine.name.clone(),
-                kernel: run.kernel.clone(),
-                page: run.page,
-                filesystem: filesystem.name.clone(),
-                scenario: run.scenario,
+    ) -> Outcome {
+        let again =
+            |cut: &Cut, what: &str| format!("{cut}: {what}; again: {command} {}", cut.number);
+        let unreadable = self.unreadable.first();
+        let style = |(style, count): (Style, CountOfStyle)| {
+            let first = count.first.as_ref();
+            let first = first.map(|(cut, lost)| again(cut, &format!("steps {lost:?}")));
+            OutcomeOfStyle {
                 style,
-                cuts: self.cuts,
-                images: self.images as u64,
                 acked: count.acked,
                 checked: count.checked,
                 lost: count.lost,
-                unreadable: unreadable.len(),
-                full: run.acks.iter().any(|ack| ack.full),
-                says: run.says.clone(),
-                first,
+                first: first.or_else(|| Some(again(unreadable?, "not to be mounted"))),
             }
         };
-        self.styles.into_iter().map(row).collect()
+        let images: BTreeSet<_> = self.kinds.values().flat_map(|kind| &kind.images).collect();
+        let images = images.len() as u32;
+        let kind = |(kind, count): (Kind, CountOfKind)| {
+            let found = OutcomeOfKind {
+                images: count.images.len() as u32,
+                ..count.found
+            };
+            (kind, found)
+        };
+        Outcome {
+            machine: machine.name.clone(),
+            kernel: run.kernel.clone(),
+            page: run.page,
+            filesystem: filesystem.name.clone(),
+            scenario: run.scenario,
+            large: run.large_files,
+            images,
+            kinds: self.kinds.into_iter().map(kind).collect(),
+            full: run.acks.iter().any(|ack| ack.full),
+            says: run.says.clone(),
+            styles: self.styles.into_iter().map(style).collect(),
+        }
     }
 }

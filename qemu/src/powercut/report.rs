@@ -1,107 +1,170 @@
 //! What the cuts found, as lines and as a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use rawmap_guest::workload::{Scenario, Style};
 
-/// One style of one run.
+use super::expected::{Expected, Name};
+use super::places::Kind;
+
+/// One run.
 #[derive(Debug)]
-pub struct Row {
+pub struct Outcome {
     pub machine: String,
     pub kernel: String,
     pub page: usize,
     pub filesystem: String,
     pub scenario: Scenario,
-    pub style: Style,
+    /// Whether files may be longer than 4 GiB.
+    pub large: bool,
+    pub kinds: BTreeMap<Kind, OutcomeOfKind>,
+    /// Different images, of all kinds of cut.
+    pub images: u32,
+    /// Whether a step found the disk full.
+    pub full: bool,
+    /// What calls said.
+    pub says: Vec<String>,
+    pub styles: Vec<OutcomeOfStyle>,
+}
+
+/// The cuts of one kind.
+#[derive(Debug, Default)]
+pub struct OutcomeOfKind {
     pub cuts: u32,
-    /// Different images among these.
-    pub images: u64,
+    /// Different ones of this kind.
+    pub images: u32,
+    /// Cuts that left what no strict one does.
+    pub differ: u32,
+    /// Cuts whose image was mounted after a rescue only.
+    pub rescued: u32,
+    /// Cuts whose image was not.
+    pub unreadable: u32,
+}
+
+/// The steps of one style.
+#[derive(Debug)]
+pub struct OutcomeOfStyle {
+    pub style: Style,
     /// Steps that were acknowledged.
     pub acked: u32,
     /// Acknowledgements that had to hold, over all cuts.
     pub checked: u64,
-    /// Of these, broken ones.
-    pub lost: u64,
-    /// Images that could not be mounted.
-    pub unreadable: usize,
-    /// Whether a step found the disk full.
-    pub full: bool,
-    pub says: Vec<String>,
+    /// Of these, broken ones, by kind of cut.
+    pub lost: BTreeMap<Kind, u64>,
     /// The first cut that lost, and how to see it again.
     pub first: Option<String>,
 }
 
-impl Row {
-    /// What is wrong with it, if anything. Without a flush of the device it is enough that some style loses.
-    pub fn wrong(&self) -> Option<String> {
-        if self.scenario == Scenario::NoBarrier {
-            return None;
-        }
-        if self.unreadable > 0 {
-            return Some(format!("{} images could not be read", self.unreadable));
-        }
-        if self.style.is_control() {
-            return (self.lost == 0).then(|| "the control lost nothing".to_owned());
-        }
-        if self.lost > 0 {
-            return Some(format!("lost {} acknowledgements", self.lost));
-        }
-        if self.acked == 0 {
-            return Some("nothing was acknowledged".to_owned());
-        }
+impl OutcomeOfStyle {
+    fn all_lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+impl Outcome {
+    fn name(&self) -> Name {
+        (self.machine.clone(), self.filesystem.clone(), self.scenario)
+    }
+
+    /// What is wrong with it.
+    pub fn wrong(&self, expected: &Expected) -> Vec<String> {
+        let mut wrong = expected.wrong(self);
+        let lost: u64 = self.styles.iter().map(OutcomeOfStyle::all_lost).sum();
         let said = |what: &str| self.says.iter().any(|line| line.contains(what));
-        match self.style {
-            Style::Fill if !self.full => Some("the disk was never full".to_owned()),
-            Style::Retry if !said("flush_range:") => Some("no flush failed".to_owned()),
-            Style::Retry if said("flush again: Ok") => Some("the failure was forgotten".to_owned()),
-            Style::Retry if !said("retry_flush: Ok") => Some("no retry".to_owned()),
-            _ => None,
+        let mut must = |is: bool, else_wrong: &str| {
+            if !is {
+                wrong.push(else_wrong.to_owned());
+            }
+        };
+        match self.scenario {
+            Scenario::NoBarrier => must(lost > 0, "without device flushes nothing was lost"),
+            Scenario::FullDisk => must(self.full, "the disk was never full"),
+            Scenario::BadBlock => {
+                must(said("flush_range:"), "no flush failed");
+                must(!said("flush again: Ok"), "the failure was forgotten");
+                must(said("retry_flush: Ok"), "no retry");
+            }
+            Scenario::Flushes | Scenario::Controls => {}
         }
+        wrong
+    }
+
+    /// Whether nothing of a style may be lost.
+    fn is_good(&self, style: &OutcomeOfStyle) -> bool {
+        self.is_good_scenario() && !style.style.is_control()
     }
 
     fn is_good_scenario(&self) -> bool {
         !matches!(self.scenario, Scenario::Controls | Scenario::NoBarrier)
-            && !self.style.is_control()
+    }
+
+    fn cuts(&self) -> u32 {
+        self.kinds.values().map(|kind| kind.cuts).sum()
+    }
+
+    fn rescued(&self) -> u32 {
+        self.kinds.values().map(|kind| kind.rescued).sum()
+    }
+
+    fn title(&self) -> String {
+        format!(
+            "{} {} {}",
+            self.machine,
+            self.filesystem,
+            self.scenario.name()
+        )
     }
 }
 
-/// All rows.
+/// What is asked of all runs together.
 #[derive(Debug, Default)]
+pub struct Asked {
+    /// The runs that there have to be.
+    pub runs: BTreeSet<Name>,
+    /// Fewer cuts of flushes are a failure.
+    pub cuts: u64,
+    /// Fewer different images of these are.
+    pub images: u64,
+}
+
+/// All runs.
+#[derive(Debug)]
 pub struct Report {
-    rows: Vec<Row>,
+    expected: Expected,
+    /// `None` where it is about one cut: then nothing is asked but that it loses nothing.
+    asked: Option<Asked>,
+    outcomes: Vec<Outcome>,
     /// Runs that could not be made or read, and why.
     errors: Vec<String>,
-    /// It is about one cut: no control is asked to lose.
-    single: bool,
-    /// Fewer cuts of flushes are a failure.
-    at_least: u64,
+}
+
+/// Sums of runs.
+#[derive(Default)]
+struct Sums {
+    cuts: u64,
+    images: u64,
+    checked: u64,
+    lost: u64,
 }
 
 impl Report {
     /// An empty one.
-    pub fn new(single: bool, at_least: u64) -> Self {
+    pub fn new(expected: Expected, asked: Option<Asked>) -> Self {
         Self {
-            single,
-            at_least,
-            ..Self::default()
+            expected,
+            asked,
+            outcomes: Vec::new(),
+            errors: Vec::new(),
         }
     }
 
-    /// Adds a run's.
-    pub fn add(&mut self, rows: Vec<Row>) {
-        self.rows.extend(rows);
-        self.rows.sort_by(|a, b| {
-            let key = |row: &Row| {
-                (
-                    row.machine.clone(),
-                    row.filesystem.clone(),
-                    row.scenario,
-                    row.style,
-                )
-            };
-            key(a).cmp(&key(b))
-        });
+    /// Adds a run. Tells whether something is wrong with it.
+    pub fn add(&mut self, outcome: Outcome) -> bool {
+        let is_wrong = !outcome.wrong(&self.expected).is_empty();
+        self.outcomes.push(outcome);
+        self.outcomes.sort_by_key(Outcome::name);
+        is_wrong
     }
 
     /// Adds a run that came to nothing, and tells of it at once.
@@ -110,265 +173,203 @@ impl Report {
         self.errors.push(why);
     }
 
-    /// Runs without device flushes that lost nothing.
-    fn lossless(&self) -> Vec<String> {
-        let mut lost: BTreeMap<String, u64> = BTreeMap::new();
-        for row in &self.rows {
-            if row.scenario == Scenario::NoBarrier {
-                let name = format!("{} {}", row.machine, row.filesystem);
-                *lost.entry(name).or_default() += row.lost;
-            }
-        }
-        let none = lost.into_iter().filter(|(_, lost)| *lost == 0);
-        none.map(|(name, _)| name).collect()
-    }
-
     /// Whether all is as it must be.
     pub fn is_good(&self) -> bool {
-        self.failures() == 0
+        self.failures().is_empty()
     }
 
-    fn failures(&self) -> usize {
-        let wrong = |row: &&Row| match self.single {
-            true => row.lost > 0 || row.unreadable > 0,
-            false => row.wrong().is_some(),
+    /// All that is not.
+    fn failures(&self) -> Vec<String> {
+        let first = |error: &String| error.lines().next().unwrap_or_default().to_owned();
+        let mut failures: Vec<_> = self.errors.iter().map(first).collect();
+        if self.outcomes.is_empty() {
+            failures.push("nothing was run: no such scenario on these file systems".to_owned());
+        }
+        let Some(asked) = &self.asked else {
+            for outcome in &self.outcomes {
+                let lost: u64 = outcome.styles.iter().map(OutcomeOfStyle::all_lost).sum();
+                let unreadable: u32 = outcome.kinds.values().map(|kind| kind.unreadable).sum();
+                if lost > 0 || unreadable > 0 {
+                    failures.push(format!("{}: lost {lost}", outcome.title()));
+                }
+            }
+            return failures;
         };
-        let rows = self.rows.iter().filter(wrong).count() + self.errors.len();
-        match self.single {
-            true => rows + usize::from(self.rows.is_empty()),
-            false => rows + self.lossless().len() + usize::from(self.too_few().is_some()),
+        for outcome in &self.outcomes {
+            let wrong = outcome.wrong(&self.expected).into_iter();
+            failures.extend(wrong.map(|wrong| format!("{}: {wrong}", outcome.title())));
         }
-    }
-
-    /// What is wrong with the number of cuts, if anything.
-    fn too_few(&self) -> Option<String> {
-        if self.rows.is_empty() {
-            return Some("nothing was run: no such scenario on these file systems".to_owned());
+        let found: BTreeSet<_> = self.outcomes.iter().map(Outcome::name).collect();
+        for (machine, filesystem, scenario) in asked.runs.difference(&found) {
+            let scenario = scenario.name();
+            failures.push(format!("{machine} {filesystem} {scenario}: was not run"));
         }
-        let [cuts, ..] = self.sums(Row::is_good_scenario);
-        (cuts < self.at_least).then(|| format!("{cuts} cuts of flushes, not {}", self.at_least))
+        let sums = self.sums(true);
+        if sums.cuts < asked.cuts {
+            failures.push(format!("{} cuts of flushes, not {}", sums.cuts, asked.cuts));
+        }
+        if sums.images < asked.images {
+            let (images, asked) = (sums.images, asked.images);
+            failures.push(format!("{images} different images of flushes, not {asked}"));
+        }
+        failures
     }
 
     /// Prints a line for each, and the sums.
     pub fn print(&self) {
-        let single = self.single;
         println!(
             "{:<14} {:<15} {:<10} {:<11} {:>6} {:>6} {:>8} {:>7}",
             "machine", "file system", "scenario", "style", "cuts", "acks", "checked", "lost"
         );
-        for row in &self.rows {
-            println!(
-                "{:<14} {:<15} {:<10} {:<11} {:>6} {:>6} {:>8} {:>7}",
-                row.machine,
-                row.filesystem,
-                row.scenario.name(),
-                row.style.name(),
-                row.cuts,
-                row.acked,
-                row.checked,
-                row.lost
-            );
-            if single && let Some(first) = &row.first {
-                println!("    {first}");
-            } else if single && row.checked == 0 {
+        for outcome in &self.outcomes {
+            for style in &outcome.styles {
                 println!(
-                    "    before the first acknowledgement: nothing to check but that it can be read"
+                    "{:<14} {:<15} {:<10} {:<11} {:>6} {:>6} {:>8} {:>7}",
+                    outcome.machine,
+                    outcome.filesystem,
+                    outcome.scenario.name(),
+                    style.style.name(),
+                    outcome.cuts(),
+                    style.acked,
+                    style.checked,
+                    style.all_lost()
                 );
-            } else if !single && let Some(wrong) = row.wrong() {
-                let first = row.first.as_deref().unwrap_or_default();
-                println!("    FAILED: {wrong}. {first}");
+                if self.asked.is_some() && !outcome.is_good(style) {
+                    continue;
+                }
+                if let Some(first) = &style.first {
+                    println!("    {first}");
+                } else if self.asked.is_none() && style.checked == 0 {
+                    println!(
+                        "    before the first acknowledgement: nothing to check but that it can be read"
+                    );
+                }
+            }
+            for (kind, found) in &outcome.kinds {
+                println!(
+                    "    {}: {} cuts, {} different images, {} as no strict cut leaves it, {} rescued",
+                    kind.name(),
+                    found.cuts,
+                    found.images,
+                    found.differ,
+                    found.rescued
+                );
             }
         }
-        let mut says: Vec<_> = self
-            .rows
-            .iter()
-            .flat_map(|row| row.says.iter().map(move |line| (row, line)))
-            .map(|(row, line)| format!("{} {}: {line}", row.machine, row.scenario.name()))
-            .collect();
-        says.sort();
-        says.dedup();
+        let said = |outcome: &Outcome| -> Vec<String> {
+            let title = format!("{} {}", outcome.machine, outcome.scenario.name());
+            let says = outcome.says.iter();
+            says.map(|line| format!("{title}: {line}")).collect()
+        };
+        let says: BTreeSet<_> = self.outcomes.iter().flat_map(said).collect();
         says.iter().for_each(|line| println!("said: {line}"));
-        for error in &self.errors {
-            println!("    FAILED: {error}");
+        let failures = self.failures();
+        for failure in &failures {
+            println!("    FAILED: {failure}");
         }
-        if single {
+        if self.asked.is_none() {
             return;
         }
-        for name in self.lossless() {
-            println!("    FAILED: {name} without device flushes lost nothing");
+        println!("acknowledged: {}", self.acknowledged());
+        for (what, are_good) in [("flushes", true), ("controls", false)] {
+            println!("{what}: {}", self.sums(are_good));
         }
-        if let Some(few) = self.too_few() {
-            println!("    FAILED: {few}");
-        }
-        let [cuts, images, checked, lost] = self.sums(Row::is_good_scenario);
-        println!(
-            "flushes: {cuts} cuts, {images} different images, {checked} acknowledgements checked, {lost} lost"
-        );
-        let [cuts, images, checked, lost] = self.sums(|row| !row.is_good_scenario());
-        println!(
-            "controls: {cuts} cuts, {images} different images, {checked} acknowledgements checked, {lost} lost"
-        );
-        let failed = self.failures();
-        let passed = self.rows.iter().filter(|row| row.wrong().is_none()).count();
+        let failed = failures.len();
+        let good = |outcome: &&Outcome| outcome.wrong(&self.expected).is_empty();
+        let good = self.outcomes.iter().filter(good);
+        let passed: usize = good.map(|outcome| outcome.styles.len()).sum();
         let verdict = if failed == 0 { "ok" } else { "FAILED" };
         println!("test result: {verdict}. {passed} passed; {failed} failed");
     }
 
-    /// Cuts, acknowledgements and losses of some rows. A cut counts once for all styles of its run.
-    fn sums(&self, which: impl Fn(&Row) -> bool) -> [u64; 4] {
-        let mut runs = BTreeMap::new();
-        let (mut checked, mut lost) = (0, 0);
-        for row in self.rows.iter().filter(|row| which(row)) {
-            runs.insert(
-                (&row.machine, &row.filesystem, row.scenario),
-                (u64::from(row.cuts), row.images),
-            );
-            checked += row.checked;
-            lost += row.lost;
+    /// Steps of each style, over all runs.
+    fn acknowledged(&self) -> String {
+        let mut acked: BTreeMap<Style, u32> = BTreeMap::new();
+        for style in self.outcomes.iter().flat_map(|outcome| &outcome.styles) {
+            *acked.entry(style.style).or_default() += style.acked;
         }
-        let cuts = runs.values().map(|(cuts, _)| cuts).sum();
-        let images = runs.values().map(|(_, images)| images).sum();
-        [cuts, images, checked, lost]
+        let all = acked.iter();
+        let all: Vec<_> = all
+            .map(|(style, acked)| format!("{} {acked}", style.name()))
+            .collect();
+        all.join(", ")
+    }
+
+    /// Cuts, acknowledgements and losses of what may lose nothing, or of the rest. A cut counts once for all styles of its
+    /// run.
+    fn sums(&self, are_good: bool) -> Sums {
+        let mut sums = Sums::default();
+        for outcome in &self.outcomes {
+            if outcome.is_good_scenario() == are_good {
+                sums.cuts += u64::from(outcome.cuts());
+                sums.images += u64::from(outcome.images);
+            }
+            let styles = outcome.styles.iter();
+            for style in styles.filter(|style| outcome.is_good(style) == are_good) {
+                sums.checked += style.checked;
+                sums.lost += style.all_lost();
+            }
+        }
+        sums
     }
 
     /// The table for the docs.
     pub fn markdown(&self) -> String {
-        let mut runs: BTreeMap<_, [u64; 3]> = BTreeMap::new();
-        for row in &self.rows {
-            let control = !row.is_good_scenario();
-            let key = (
-                &row.machine,
-                &row.kernel,
-                row.page,
-                &row.filesystem,
-                control,
-                row.scenario,
-            );
-            let sums = runs.entry(key).or_default();
-            sums[0] = u64::from(row.cuts);
-            sums[1] += row.checked;
-            sums[2] += row.lost;
-        }
         let mut text = String::from(
-            "| machine | Linux | page | file system | run | cuts | acknowledgements checked | lost |\n\
-             |---|---|---|---|---|---|---|---|\n",
+            "| machine | Linux | page | file system | run | cuts | different images | rescued | acknowledgements checked | lost |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
-        for ((machine, kernel, page, filesystem, control, scenario), [cuts, checked, lost]) in runs
-        {
-            let control = if control && scenario == Scenario::BadBlock {
-                ", msync(2) twice (control)"
-            } else if control {
-                " (must lose)"
-            } else {
-                ""
-            };
-            let _ = writeln!(
-                text,
-                "| {machine} | {kernel} | {} KiB | {filesystem} | {}{control} | {cuts} | {checked} | {lost} |",
-                page / 1024,
-                scenario.name(),
-            );
-        }
-        let [cuts, images, checked, lost] = self.sums(Row::is_good_scenario);
-        let _ = writeln!(
-            text,
-            "\nTogether: {cuts} cuts of flushes, {images} different images, {checked} acknowledgements checked, {lost} lost."
-        );
-        let failures = self.failures();
-        if failures > 0 {
-            let _ = writeln!(text, "\n**{failures} rows failed.**\n");
-        }
-        for row in &self.rows {
-            if let Some(wrong) = row.wrong() {
-                let (machine, filesystem) = (&row.machine, &row.filesystem);
-                let (scenario, style) = (row.scenario.name(), row.style.name());
-                let _ = writeln!(text, "- {machine} {filesystem} {scenario} {style}: {wrong}");
+        for outcome in &self.outcomes {
+            for are_good in [true, false] {
+                let styles = outcome.styles.iter();
+                let styles = styles.filter(|style| outcome.is_good(style) == are_good);
+                let styles: Vec<_> = styles.collect();
+                if styles.is_empty() {
+                    continue;
+                }
+                let control = match (are_good, outcome.scenario) {
+                    (true, _) => "",
+                    (false, Scenario::BadBlock) => ", msync(2) twice (control)",
+                    (false, _) => " (must lose)",
+                };
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {} KiB | {} | {}{control} | {} | {} | {} | {} | {} |",
+                    outcome.machine,
+                    outcome.kernel,
+                    outcome.page / 1024,
+                    outcome.filesystem,
+                    outcome.scenario.name(),
+                    outcome.cuts(),
+                    outcome.images,
+                    outcome.rescued(),
+                    styles.iter().map(|style| style.checked).sum::<u64>(),
+                    styles.iter().map(|style| style.all_lost()).sum::<u64>(),
+                );
             }
         }
-        for error in &self.errors {
-            let _ = writeln!(text, "- {}", error.lines().next().unwrap_or_default());
+        let _ = writeln!(text, "\nTogether: {}.", self.sums(true));
+        let _ = writeln!(text, "Acknowledged: {}.", self.acknowledged());
+        let failures = self.failures();
+        if !failures.is_empty() {
+            let _ = writeln!(text, "\n**{} failures.**\n", failures.len());
+        }
+        for failure in &failures {
+            let _ = writeln!(text, "- {failure}");
         }
         text
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(scenario: Scenario, style: Style) -> Row {
-        Row {
-            machine: "m".to_owned(),
-            kernel: "k".to_owned(),
-            page: 4096,
-            filesystem: "f".to_owned(),
-            scenario,
-            style,
-            cuts: 64,
-            images: 60,
-            acked: 10,
-            checked: 500,
-            lost: 0,
-            unreadable: 0,
-            full: false,
-            says: Vec::new(),
-            first: None,
-        }
-    }
-
-    fn good(single: bool, at_least: u64, rows: Vec<Row>) -> bool {
-        let mut report = Report::new(single, at_least);
-        report.add(rows);
-        report.is_good()
-    }
-
-    #[test]
-    fn what_must_not_be_fails_and_what_must_be_passes() {
-        let flushes = || row(Scenario::Flushes, Style::Range);
-        let control = || row(Scenario::Controls, Style::Nothing);
-        let bare = || row(Scenario::NoBarrier, Style::Range);
-        let one = |row: Row| good(false, 0, vec![row]);
-        assert!(one(flushes()));
-        assert!(!one(Row {
-            lost: 1,
-            ..flushes()
-        }));
-        assert!(!one(Row {
-            unreadable: 1,
-            ..flushes()
-        }));
-        assert!(!one(Row {
-            acked: 0,
-            checked: 0,
-            ..flushes()
-        }));
-        assert!(one(Row {
-            lost: 1,
-            ..control()
-        }));
-        assert!(!one(control()), "a control that lost nothing");
-        assert!(!one(Row {
-            lost: 1,
-            unreadable: 1,
-            ..control()
-        }));
-        assert!(one(Row { lost: 1, ..bare() }));
-        assert!(!one(bare()), "no flush of the device, and nothing lost");
-        // An image that cannot be read is no loss that was seen.
-        assert!(!one(Row {
-            unreadable: 9,
-            ..bare()
-        }));
-        assert!(!one(row(Scenario::FullDisk, Style::Fill)), "never full");
-        assert!(!one(row(Scenario::BadBlock, Style::Retry)), "no failure");
-        assert!(!good(false, 0, Vec::new()), "nothing was run");
-        assert!(!good(true, 0, Vec::new()));
-        assert!(good(false, 64, vec![flushes()]) && !good(false, 65, vec![flushes()]));
-        // Of one cut no control is asked to lose.
-        assert!(good(true, 0, vec![control()]));
-        let mut report = Report::new(false, 0);
-        report.add(vec![flushes()]);
-        report.fail("the guest ended".to_owned());
-        assert!(!report.is_good() && report.markdown().contains("the guest ended"));
+impl std::fmt::Display for Sums {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} cuts, {} different images, {} acknowledgements checked, {} lost",
+            self.cuts, self.images, self.checked, self.lost
+        )
     }
 }
+
+#[cfg(test)]
+mod tests;

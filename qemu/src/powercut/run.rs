@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use oorandom::Rand32;
-use rawmap_guest::job::{Disk, Job, Work, say};
-use rawmap_guest::workload::{Scenario, Style};
+use anyhow::{Context as _, Result};
+use rawmap_guest::job::{Disk, Job, Work, serial};
+use rawmap_guest::workload::{Scenario, Steps, Style};
 use serde::{Deserialize, Serialize};
 
+use super::follow::{Ack, NotReady, follow};
 use super::log::Log;
 use crate::cache::{self, Temporary};
 use crate::command::output;
 use crate::disks::{self, escaped};
-use crate::machine::{Guest, Ready};
+use crate::machine::Ready;
 use crate::rows::{Filesystem, Machine};
 
 /// What was done and seen; with the log, all that the cuts are made of. Kept in the cache.
@@ -26,6 +26,8 @@ pub struct Run {
     pub seed: u64,
     pub page: usize,
     pub large_files: bool,
+    /// Of the steps: those of another version of this program are others.
+    pub steps: u32,
     /// Entries of the log when the workload began.
     pub ready: usize,
     pub acks: Vec<Ack>,
@@ -33,15 +35,6 @@ pub struct Run {
     pub says: Vec<String>,
     /// The kernel's release.
     pub kernel: String,
-}
-
-/// A step that the guest has done with.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct Ack {
-    /// Entries of the log when the host read of it. The guest waits for the host before its next step.
-    pub entries: usize,
-    /// It did nothing: there is no room.
-    pub full: bool,
 }
 
 /// The folder of a run.
@@ -73,7 +66,10 @@ impl Folder {
 
     /// The run that is kept here.
     pub fn kept(&self) -> Option<Run> {
-        toml::from_str(&fs::read_to_string(self.run()).ok()?).ok()
+        let run: Run = toml::from_str(&fs::read_to_string(self.run()).ok()?).ok()?;
+        let steps = Steps::new(run.scenario, run.seed, run.page, run.large_files);
+        let is_ours = run.steps == steps.sum(run.scenario.steps());
+        is_ours.then_some(run)
     }
 
     /// Remembers that something was wrong with this run.
@@ -178,16 +174,6 @@ pub fn title(machine: &Machine, filesystem: &Filesystem, scenario: Scenario) -> 
     format!("{} {} {}", machine.name, filesystem.name, scenario.name())
 }
 
-/// The guest failed while it made its files: nothing was promised yet.
-#[derive(Debug)]
-struct NotReady;
-
-impl std::fmt::Display for NotReady {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "before the workload")
-    }
-}
-
 /// Runs a guest until its last step is under way, then cuts its power.
 pub fn run(
     ready: &Ready<'_>,
@@ -255,7 +241,10 @@ fn run_once(
             top = "failing";
         }
         devices.push("-device".to_owned());
-        devices.push(format!("virtio-blk-pci,drive={top},discard=off"));
+        let serial = serial::DISK;
+        devices.push(format!(
+            "virtio-blk-pci,drive={top},discard=off,serial={serial}"
+        ));
     }
     let disk_len = fs::metadata(&image)?.len();
     copy_sparse(&image, &folder.base())?;
@@ -269,7 +258,15 @@ fn run_once(
     let limit = Duration::from_secs(300);
     let mut guest = ready.boot(&Job::Work(job), &kernel_arguments, &devices, limit)?;
     let mut log = Log::open(&folder.log(), disk_len)?;
-    let followed = follow(&mut guest, &mut log, scenario, seed, ready.machine.page);
+    let steps = Steps::new(scenario, seed, ready.machine.page, filesystem.large);
+    let followed = follow(
+        &mut guest,
+        &mut log,
+        steps.clone(),
+        scenario,
+        seed,
+        ready.machine.page,
+    );
     fs::write(folder.0.join("console"), guest.transcript())?;
     let (ready_at, acks, says) = guest.keep(followed)?;
     drop(guest);
@@ -279,6 +276,7 @@ fn run_once(
         seed,
         page: ready.machine.page,
         large_files: filesystem.large,
+        steps: steps.sum(scenario.steps()),
         ready: ready_at,
         acks,
         says,
@@ -296,7 +294,7 @@ pub fn disk(filesystem: &Filesystem, scenario: Scenario) -> Disk {
     };
     let device = match &*filesystem.kind {
         "ubifs" => "ubi0:data",
-        _ => "/dev/vda",
+        _ => serial::DISK,
     };
     Disk {
         kind: filesystem.kind.clone(),
@@ -357,70 +355,9 @@ fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
     output(copy).map(drop)
 }
 
-/// Sends the guest from step to step, and cuts its power in the last.
-fn follow(
-    guest: &mut Guest,
-    log: &mut Log,
-    scenario: Scenario,
-    seed: u64,
-    page: usize,
-) -> Result<(usize, Vec<Ack>, Vec<String>)> {
-    let mut says = Vec::new();
-    let ready = loop {
-        let line = guest.line().context(NotReady)?;
-        let line = line.context("the guest ended before its workload")?;
-        if let Some(found) = line.strip_prefix(say::READY) {
-            let found: usize = found.trim().parse().context("a page size")?;
-            ensure!(
-                found == page,
-                "pages of {found} bytes, not {page}: correct the row"
-            );
-            break log.refresh()?;
-        }
-        says.extend(line.strip_prefix(say::SAYS).map(str::to_owned));
-    };
-    let mut acks = Vec::new();
-    for step in 1..=scenario.steps() {
-        guest.say(say::GO)?;
-        if step == scenario.steps() {
-            break;
-        }
-        let full = loop {
-            let line = guest.line()?.context("the guest ended in its workload")?;
-            says.extend(line.strip_prefix(say::SAYS).map(str::to_owned));
-            let number = match (line.strip_prefix(say::ACK), line.strip_prefix(say::FULL)) {
-                (Some(number), _) | (None, Some(number)) => number,
-                (None, None) => continue,
-            };
-            if number.trim().parse() != Ok(step) {
-                bail!("the guest is at step {number}, not {step}");
-            }
-            break line.starts_with(say::FULL);
-        };
-        acks.push(Ack {
-            entries: log.refresh()?,
-            full,
-        });
-    }
-    // Somewhere in the last step.
-    let mut random = Rand32::new(seed);
-    std::thread::sleep(Duration::from_micros(random.rand_range(0..20_000).into()));
-    guest.end();
-    log.refresh()?;
-    Ok((ready, acks, says))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guest_that_was_not_ready_is_known_as_such() {
-        let failed = anyhow::anyhow!("EIO")
-            .context(NotReady)
-            .context("all it said");
-        assert!(failed.is::<NotReady>() && !anyhow::anyhow!("EIO").is::<NotReady>());
-    }
 
     #[test]
     fn the_newest_runs_are_kept_and_the_newest_that_failed() {

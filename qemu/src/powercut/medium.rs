@@ -1,120 +1,26 @@
-//! Where the power is cut, and what the medium has then.
+//! What the medium has after a cut.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use oorandom::Rand64;
 use sha2::{Digest as _, Sha256};
 
-use super::log::{Entry, Log};
-
-/// What becomes of the writes that no flush has made durable.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// None of them is there.
-    Strict,
-    /// Each is there or not.
-    Random,
-    /// Of each, some sectors are there.
-    Torn,
-}
-
-/// A power cut, made from a seed and its number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Cut {
-    /// Which one of its run.
-    pub number: u32,
-    /// How many entries of the log were made before.
-    pub entries: usize,
-    pub kind: Kind,
-}
-
-/// The places of a run where its power can be cut, as counts of entries.
-#[derive(Debug)]
-pub struct Places {
-    /// All from the first step on.
-    all: Vec<usize>,
-    /// Where something was acknowledged: there the most has to hold.
-    acks: Vec<usize>,
-    /// Where a write was not durable yet: elsewhere there is nothing to drop or tear.
-    pending: Vec<usize>,
-    /// Where several were not.
-    several: Vec<usize>,
-}
-
-impl Places {
-    /// Those of a log, of which the workload began at `ready`.
-    pub fn new(log: &Log, flash: bool, ready: usize, acks: Vec<usize>) -> Self {
-        let all: Vec<usize> = (ready..=log.entries.len()).collect();
-        let mut flushed = log.flushed(ready);
-        let (mut pending, mut several) = (Vec::new(), Vec::new());
-        for &place in &all {
-            if place > ready && log.entries[place - 1].is_flush {
-                flushed = place;
-            }
-            // On flash each write is durable, but for the one under way.
-            let left = if flash { place.min(1) } else { place - flushed };
-            if left > 0 {
-                pending.push(place);
-            }
-            if left > 1 {
-                several.push(place);
-            }
-        }
-        Self {
-            all,
-            acks,
-            pending,
-            several,
-        }
-    }
-}
-
-impl Cut {
-    /// The cut of that number.
-    pub fn new(seed: u64, number: u32, places: &Places) -> Self {
-        let (kind, wanted) = match number % 8 {
-            0 | 2 => (Kind::Strict, &places.acks),
-            1 | 3 => (Kind::Strict, &places.all),
-            4 => (Kind::Random, &places.pending),
-            5 => (Kind::Random, &places.several),
-            6 => (Kind::Torn, &places.pending),
-            _ => (Kind::Torn, &places.several),
-        };
-        let mut from = [wanted, &places.pending, &places.all].into_iter();
-        let from = from.find(|some| !some.is_empty()).unwrap_or(&places.all);
-        let which = Self::random(seed, number).rand_range(0..from.len().max(1) as u64);
-        Self {
-            number,
-            entries: from.get(which as usize).copied().unwrap_or(0),
-            kind,
-        }
-    }
-
-    fn random(seed: u64, number: u32) -> Rand64 {
-        Rand64::new(u128::from(seed) << 32 | u128::from(number))
-    }
-}
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = match self.kind {
-            Kind::Strict => "all unflushed writes dropped",
-            Kind::Random => "unflushed writes dropped at random",
-            Kind::Torn => "unflushed writes torn",
-        };
-        write!(
-            f,
-            "cut {} after entry {}, {kind}",
-            self.number, self.entries
-        )
-    }
-}
+use super::log::Log;
+use super::places::{Cut, Kind};
 
 /// SHA-256.
 pub type Sum = [u8; 32];
+
+/// What a cut left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Left {
+    /// The image's checksum.
+    pub sum: Sum,
+    /// It is not what a strict cut at that place leaves.
+    pub differs: bool,
+}
 
 /// A disk in memory: what is durable by some entry of the log.
 pub struct Medium<'a> {
@@ -168,9 +74,8 @@ impl<'a> Medium<'a> {
         cuts.sort_by_key(|cut| (cut.entries, self.durable(*cut)));
     }
 
-    /// Writes what a cut leaves to an empty file, and gives a checksum of that. Cuts come in the order of
-    /// [`sort`](Self::sort).
-    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<Sum> {
+    /// Writes what a cut leaves to an empty file. Cuts come in the order of [`sort`](Self::sort).
+    pub fn cut(&mut self, cut: Cut, seed: u64, image: &File) -> Result<Left> {
         let log = self.log;
         let durable = self.durable(cut);
         ensure!(durable >= self.done, "{cut}: comes too late");
@@ -181,24 +86,25 @@ impl<'a> Medium<'a> {
         self.done = durable;
         // And some of the others, which are taken back afterwards.
         let mut undo = Vec::new();
-        let mut random = Cut::random(seed, cut.number);
-        // Those that said where the cut is.
-        random.rand_u64();
-        for entry in &log.entries[durable..cut.entries] {
-            let data = log.data(entry)?;
-            for (offset, part) in self.kept(entry, &data, cut.kind, &mut random) {
-                let start = offset as usize;
-                undo.push((offset, self.bytes[start..start + part.len()].to_vec()));
-                self.write(offset, part);
-            }
+        for part in self.kept(cut, seed)? {
+            undo.push((part.offset, self.at(part.offset, part.bytes.len()).to_vec()));
+            self.write(part.offset, &part.bytes);
         }
         image.set_len(self.bytes.len() as u64)?;
         save(&self.bytes, &self.used, image, 0)?;
         let sum = self.sum();
+        let left = |(offset, old): &(u64, Vec<u8>)| self.at(*offset, old.len()).to_vec();
+        let left: Vec<_> = undo.iter().map(left).collect();
         for (offset, old) in undo.iter().rev() {
             self.write(*offset, old);
         }
-        Ok(sum)
+        let mut parts = undo.iter().zip(left);
+        let differs = parts.any(|((offset, _), left)| self.at(*offset, left.len()) != left);
+        Ok(Left { sum, differs })
+    }
+
+    fn at(&self, offset: u64, len: usize) -> &[u8] {
+        &self.bytes[offset as usize..offset as usize + len]
     }
 
     /// Of all that is not zero, and where. File systems have CRCs of their own in their blocks, so a CRC of the whole
@@ -215,35 +121,54 @@ impl<'a> Medium<'a> {
         sum.finalize().into()
     }
 
-    /// What is there of a write that no flush made durable, as offsets on the disk and bytes.
-    fn kept<'d>(
-        &self,
-        entry: &Entry,
-        data: &'d [u8],
-        kind: Kind,
-        random: &mut Rand64,
-    ) -> Vec<(u64, &'d [u8])> {
-        let mut coin = || random.rand_u64() & 1 == 1;
-        if entry.is_fua {
-            return vec![(entry.offset, data)];
-        }
-        if self.flash {
-            // Programmed from the front, up to somewhere.
-            let len = random.rand_range(0..data.len() as u64 + 1) as usize;
-            return vec![(entry.offset, &data[..len])];
-        }
-        match kind {
-            Kind::Strict => Vec::new(),
-            Kind::Random if coin() => vec![(entry.offset, data)],
-            Kind::Random => Vec::new(),
-            Kind::Torn => {
-                let parts = (entry.offset..)
-                    .step_by(self.atom)
-                    .zip(data.chunks(self.atom));
-                parts.filter(|_| coin()).collect()
+    /// What is there of the writes that no flush made durable. Where several parts would change something, some do and some
+    /// do not.
+    fn kept(&self, cut: Cut, seed: u64) -> Result<Vec<Part>> {
+        let mut random = cut.random(seed);
+        let mut parts = Vec::new();
+        for entry in &self.log.entries[self.durable(cut)..cut.entries] {
+            let mut data = self.log.data(entry)?;
+            if self.flash {
+                // Programmed from the front, up to somewhere.
+                data.truncate(random.rand_range(0..data.len() as u64 + 1) as usize);
+            }
+            let (len, is_free) = match cut.kind {
+                _ if self.flash || entry.is_fua => (data.len(), false),
+                Kind::Strict => continue,
+                Kind::Random => (data.len(), true),
+                Kind::Torn => (self.atom, true),
+            };
+            let offsets = (entry.offset..).step_by(len.max(1));
+            for (offset, bytes) in offsets.zip(data.chunks(len.max(1))) {
+                let start = offset as usize;
+                parts.push(Part {
+                    offset,
+                    bytes: bytes.to_vec(),
+                    is_kept: !is_free || random.rand_u64() & 1 == 1,
+                    counts: is_free && self.bytes[start..start + bytes.len()] != *bytes,
+                });
             }
         }
+        let mut counted: Vec<_> = parts.iter_mut().filter(|part| part.counts).collect();
+        let all_alike =
+            |parts: &[&mut Part]| parts.iter().all(|part| part.is_kept == parts[0].is_kept);
+        if counted.len() > 1 && all_alike(&counted) {
+            let other = random.rand_range(0..counted.len() as u64) as usize;
+            counted[other].is_kept ^= true;
+        }
+        parts.retain(|part| part.is_kept);
+        Ok(parts)
     }
+}
+
+/// A part of a write that no flush made durable.
+struct Part {
+    /// On the disk.
+    offset: u64,
+    bytes: Vec<u8>,
+    is_kept: bool,
+    /// It may be left out, and the disk has other bytes there.
+    counts: bool,
 }
 
 /// Copies an image behind others, without its holes.
@@ -276,19 +201,20 @@ fn save(bytes: &[u8], used: &[bool], image: &File, at: u64) -> Result<()> {
 mod tests {
     use super::super::log::SECTOR;
     use super::super::log::tests::log;
+    use super::super::places::Places;
     use super::*;
     use std::collections::BTreeSet;
 
     const END: usize = 3;
 
-    /// What a cut after all entries leaves of three sectors.
+    /// What a cut after all entries leaves of three sectors, and whether that differs from a strict cut.
     fn left(
         entries: &[(u64, &[u8], u64)],
         first: u8,
         kind: Kind,
         flash: bool,
         number: u32,
-    ) -> Vec<u8> {
+    ) -> (Vec<u8>, bool) {
         let disk = vec![first; END * SECTOR as usize];
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(path.path(), log(entries)).unwrap();
@@ -301,13 +227,13 @@ mod tests {
         };
         let mut medium = Medium::new(&log, disk.clone(), flash, SECTOR as usize);
         let image = tempfile::NamedTempFile::new().unwrap();
-        let sum = medium.cut(cut, 1, image.as_file()).unwrap();
+        let left = medium.cut(cut, 1, image.as_file()).unwrap();
         // The second time it is the same: what was not durable was taken back.
         let again = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(medium.cut(cut, 1, again.as_file()).unwrap(), sum);
+        assert_eq!(medium.cut(cut, 1, again.as_file()).unwrap(), left);
         let bytes = std::fs::read(image.path()).unwrap();
         assert_eq!(bytes, std::fs::read(again.path()).unwrap());
-        bytes
+        (bytes, left.differs)
     }
 
     fn sectors(bytes: &[u8]) -> Vec<u8> {
@@ -319,22 +245,47 @@ mod tests {
 
     #[test]
     fn unflushed_writes_may_be_there_or_not() {
-        let (one, two) = ([1; 512], [2; 1024]);
+        let (one, two, old) = ([1; 512], [2; 1024], [0; 512]);
         let flushed: (u64, &[u8], u64) = (0, &[], 1);
-        let entries = [(0, &one[..], 0), flushed, (1, &two, 0)];
-        let seen = |kind: Kind| -> BTreeSet<Vec<u8>> {
-            (0..100)
-                .map(|number| sectors(&left(&entries, 0, kind, false, number)))
-                .collect()
+        let seen = |entries: &[(u64, &[u8], u64)], kind: Kind| -> BTreeSet<Vec<u8>> {
+            let left = (0..100).map(|number| left(entries, 0, kind, false, number));
+            left.map(|(bytes, differs)| {
+                assert_eq!(sectors(&bytes) != [1, 0, 0], differs);
+                sectors(&bytes)
+            })
+            .collect()
         };
-        assert_eq!(seen(Kind::Strict), BTreeSet::from([vec![1, 0, 0]]));
-        let whole = BTreeSet::from([vec![1, 0, 0], vec![1, 2, 2]]);
-        assert_eq!(seen(Kind::Random), whole);
+        let entries = [(0, &one[..], 0), flushed, (1, &two, 0)];
+        let strict = BTreeSet::from([vec![1, 0, 0]]);
+        assert_eq!(seen(&entries, Kind::Strict), strict);
+        assert_eq!(
+            seen(&entries, Kind::Random),
+            &strict | &BTreeSet::from([vec![1, 2, 2]])
+        );
         let parts = BTreeSet::from([vec![1, 0, 2], vec![1, 2, 0]]);
-        assert_eq!(seen(Kind::Torn), &whole | &parts);
+        assert_eq!(seen(&entries, Kind::Torn), parts);
+        // Of several that would change something, some are there and some are not.
+        let entries = [
+            (0, &one[..], 0),
+            flushed,
+            (1, &two[..512], 0),
+            (0, &one, 0),
+            (2, &two[..512], 0),
+        ];
+        assert_eq!(seen(&entries, Kind::Random), parts);
+        // What would change nothing counts for nothing.
+        let entries = [(0, &one[..], 0), flushed, (1, &two[..512], 0), (2, &old, 0)];
+        assert_eq!(
+            seen(&entries, Kind::Torn),
+            &strict | &BTreeSet::from([vec![1, 2, 0]])
+        );
         // A write that is durable by itself.
         let fua = [(0, &one[..], 2), (1, &two, 0)];
-        assert_eq!(sectors(&left(&fua, 0, Kind::Strict, false, 0)), [1, 0, 0]);
+        for kind in Kind::ALL {
+            let number_is_any = left(&fua, 0, kind, false, 0).0;
+            assert_eq!(number_is_any[..512], one, "{kind:?}");
+        }
+        assert_eq!(sectors(&left(&fua, 0, Kind::Strict, false, 0).0), [1, 0, 0]);
     }
 
     #[test]
@@ -359,9 +310,9 @@ mod tests {
         let (one, two) = ([1; 512], [2; 1024]);
         let entries = [(0, &one[..], 0), (1, &two, 0)];
         let strict = left(&entries, 0xFF, Kind::Strict, true, 0);
-        assert_eq!(sectors(&strict), [1, 2, 2]);
+        assert_eq!(sectors(&strict.0), [1, 2, 2]);
         for number in 0..50 {
-            let torn = left(&entries, 0xFF, Kind::Torn, true, number);
+            let torn = left(&entries, 0xFF, Kind::Torn, true, number).0;
             let programmed = torn.iter().take_while(|byte| **byte != 0xFF).count();
             assert!(torn[programmed..].iter().all(|byte| *byte == 0xFF) && programmed >= 512);
         }
@@ -390,10 +341,9 @@ mod tests {
         };
         for flash in [false, true] {
             let mut medium = Medium::new(&log, disk.clone(), flash, SECTOR as usize);
-            let places = Places::new(&log, flash, 0, vec![4, 5, 9, 20, end]);
-            let mut cuts: Vec<_> = (0..200)
-                .map(|number| Cut::new(3, number, &places))
-                .collect();
+            let acks = vec![4, 5, 9, 20, end];
+            let places = Places::new(&log, &disk, flash, 512, 0, acks, 3).unwrap();
+            let mut cuts: Vec<_> = (0..200).map(|number| Cut::new(number, &places)).collect();
             medium.sort(&mut cuts);
             for cut in cuts {
                 let alone = image(
@@ -403,39 +353,5 @@ mod tests {
                 assert_eq!(image(&mut medium, cut), alone, "{cut}");
             }
         }
-    }
-
-    #[test]
-    fn a_seed_and_a_number_make_a_cut() {
-        let data = [1; 512];
-        // Three writes and a flush, over and over; acknowledged are the flushes.
-        let mut entries: Vec<(u64, &[u8], u64)> = Vec::new();
-        for _ in 0..10 {
-            entries.extend([(0, &data[..], 0), (1, &data, 0), (2, &data, 0), (0, &[], 1)]);
-        }
-        let path = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(path.path(), log(&entries)).unwrap();
-        let mut log = Log::open(path.path(), 8 * SECTOR).unwrap();
-        log.refresh().unwrap();
-        let acks: Vec<usize> = (8..=40).step_by(4).collect();
-        let places = Places::new(&log, false, 5, acks.clone());
-        let cut = |seed, number| Cut::new(seed, number, &places);
-        let mut seen = BTreeSet::new();
-        for number in 0..400 {
-            let one = cut(7, number);
-            assert_eq!(one, cut(7, number));
-            seen.insert(one.entries);
-            assert!((5..=40).contains(&one.entries));
-            // What drops or tears has something to drop or tear.
-            let left = one.entries - log.flushed(one.entries);
-            match number % 8 {
-                0 | 2 => assert!(acks.contains(&one.entries)),
-                4 | 6 => assert!(left > 0 && one.kind != Kind::Strict, "{one}"),
-                5 | 7 => assert!(left > 1 && one.kind != Kind::Strict, "{one}"),
-                _ => {}
-            }
-        }
-        assert_eq!(seen.len(), 36, "every place is cut");
-        assert_ne!(cut(7, 1), cut(8, 1));
     }
 }
