@@ -11,6 +11,7 @@ mod machine;
 mod modules;
 mod powercut;
 mod rows;
+mod skips;
 mod test;
 
 use std::io::{ErrorKind, Write as _};
@@ -109,6 +110,13 @@ enum Command {
     },
     /// Count the tests of a log: announced, passed, failed. Fails where a program did not say what became of all of its own
     Count { log: std::path::PathBuf },
+    /// From the logs of a whole ladder: which tests did not run somewhere. Fails where one ran nowhere
+    Skips {
+        /// Of `tests/run`
+        folder: std::path::PathBuf,
+        /// "default", or "full"
+        ladder: String,
+    },
     /// What cargo calls for each test program; RAWMAP_MACHINE, RAWMAP_FS and RAWMAP_NO_PROC say where
     #[command(hide = true)]
     Runner {
@@ -222,6 +230,14 @@ fn run(command: Command) -> Result<u8> {
                 eprintln!("{wrong}");
             }
             return Ok(u8::from(!counts.wrong.is_empty()));
+        }
+        Command::Skips { folder, ladder } => {
+            let (table, wrong) = skips::skips(&folder, &ladder)?;
+            print(&table)?;
+            for wrong in &wrong {
+                eprintln!("{wrong}");
+            }
+            return Ok(u8::from(!wrong.is_empty()));
         }
         Command::Runner { program } => return test::run_from_environment(&rows, &program),
     }

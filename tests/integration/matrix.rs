@@ -45,6 +45,22 @@ fn this_target_is_what_its_row_says() {
     );
 }
 
+/// The README says of which commit the results are.
+#[test]
+fn the_results_are_of_the_commit_that_the_readme_names() {
+    let readme = read("README.md");
+    for name in ["qemu/results/powercut.md", "qemu/results/kernels.md"] {
+        let commit = |text: &str| -> String {
+            let (_, rest) = text.split_once("commit ").expect("a commit");
+            rest.chars()
+                .take_while(|c| c.is_ascii_alphanumeric())
+                .collect()
+        };
+        let (_, link) = readme.split_once(&format!("({name}) of ")).expect("a link");
+        assert_eq!(commit(link), commit(&read(name)), "{name}");
+    }
+}
+
 /// A rung that is dropped from a row is missed.
 #[test]
 fn each_row_has_its_rungs() {
@@ -162,7 +178,7 @@ fn allowed_skips_name_tests() {
                 } else {
                     read(&format!("tests/integration/{module}.rs"))
                 };
-                assert!(source.contains(&format!("fn {test}()")), "no test {name}");
+                assert!(source.contains(&format!("fn {test}(")), "no test {name}");
                 source
             }
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use proptest::prelude::*;
 use rawmap::{DirtyRanges, MmapMut, MmapOptions, SharedTracked, Tracked};
 
-use crate::flush::dirty_pages;
+use crate::flush::assert_clean;
 use crate::{file_of, file_with};
 
 fn map_at(offset: u64, len: u64) -> (std::fs::File, MmapMut) {
@@ -46,9 +46,11 @@ fn writes_and_edits_are_remembered_and_committed() {
     let done = tracked.commit().unwrap();
     assert_eq!((done.ranges, done.pages, done.calls), (3, pages, 1));
     assert!(!tracked.is_dirty());
-    if let Some(dirty) = dirty_pages(&file, 0, 100_000) {
-        assert_eq!(dirty, 0);
-    }
+    assert_clean(
+        "tracked::writes_and_edits_are_remembered_and_committed",
+        &file,
+        100_000,
+    );
     // Empty writes and empty edits are nothing; those past the end are errors, and nothing.
     tracked.write(5, b"").unwrap();
     tracked.edit(100_000, 0).unwrap();
@@ -142,9 +144,7 @@ proptest! {
             prop_assert!(tracked.pending().iter().any(inside), "{:?} forgot {:?}", tracked, span);
         }
         tracked.commit_with(gap).unwrap();
-        if let Some(dirty) = dirty_pages(&file, 0, offset + 63_000) {
-            prop_assert_eq!(dirty, 0);
-        }
+        assert_clean("tracked::a_commit_leaves_nothing_dirty", &file, offset as usize + 63_000);
     }
 }
 
@@ -164,13 +164,11 @@ fn write_beside_commits() {
     let (file, map) = map_at(100, 1 << 20);
     let tracked = SharedTracked::<4>::new(map);
     let running = AtomicBool::new(true);
-    let commits = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let committer = scope.spawn(|| {
-            let mut commits = 0;
             while running.load(Ordering::Relaxed) {
-                commits += tracked.commit().unwrap().calls;
+                tracked.commit().unwrap();
             }
-            commits
         });
         let writers: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -196,13 +194,15 @@ fn write_beside_commits() {
             .into_iter()
             .for_each(|writer| writer.join().unwrap());
         running.store(false, Ordering::Relaxed);
-        committer.join().unwrap()
+        committer.join().unwrap();
     });
     tracked.commit().unwrap();
     assert!(!tracked.is_dirty());
-    if let Some(dirty) = dirty_pages(&file, 0, 2 << 20) {
-        assert_eq!(dirty, 0, "forgotten by {commits} commits");
-    }
+    assert_clean(
+        "tracked::writes_beside_commits_are_in_one_or_pending",
+        &file,
+        2 << 20,
+    );
     let map = tracked.into_inner();
     for thread in 0..THREADS {
         for turn in 0..200 {
@@ -288,7 +288,5 @@ fn a_signal_handler_writes_too() {
     assert!(WRITTEN.load(Ordering::Relaxed) >= 500);
     tracked.commit().unwrap();
     assert!(!tracked.is_dirty());
-    if let Some(dirty) = dirty_pages(&file, 0, 100_000) {
-        assert_eq!(dirty, 0);
-    }
+    assert_clean("tracked::a_signal_handler_writes_too", &file, 100_000);
 }

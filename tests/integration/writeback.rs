@@ -8,20 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rawmap::{Call, Errno, Error, MmapMut, MmapOptions, MmapRaw, SharedTracked, Tracked};
-use rawmap_tests::{emulator, hides_dirty_pages, is_slow, skip};
+use rawmap_tests::{emulator, is_slow, skip};
 
 use crate::Told as _;
-use crate::flush::dirty_pages;
+use crate::flush::{cannot_count, dirty_pages};
 use crate::{file_of, file_with, test_dir};
-
-/// Tells why dirty pages cannot be counted here.
-fn cannot_count() -> Option<&'static str> {
-    if hides_dirty_pages(&test_dir()) {
-        return Some("this file system does not count dirty pages");
-    }
-    let none = dirty_pages(&file_of(1), 0, 1).is_none();
-    none.then_some("cachestat is not to be had here")
-}
 
 const LEN: usize = 4 << 20;
 

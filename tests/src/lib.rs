@@ -57,6 +57,20 @@ pub fn command(program: &str) -> Command {
 ///
 /// Where the skip is not allowed.
 pub fn skip(test: &str, reason: &str) {
+    say("skip", test, reason);
+}
+
+/// Prints `left out: test: reason` for assertions that this machine has not what for; the rest of the test runs. Allowed
+/// where a skip is.
+///
+/// # Panics
+///
+/// Where it is not allowed.
+pub fn leave_out(test: &str, reason: &str) {
+    say("left out", test, reason);
+}
+
+fn say(what: &str, test: &str, reason: &str) {
     let list: toml::Table = include_str!("../skips.toml")
         .parse()
         .expect("skips.toml is TOML");
@@ -76,9 +90,9 @@ pub fn skip(test: &str, reason: &str) {
                 .any(|target| [TARGET, "*"].contains(target))
             && words("when").into_iter().any(holds)
     });
-    assert!(allowed, "unexpected skip of {test} on {TARGET}: {reason}");
+    assert!(allowed, "unexpected {what} of {test} on {TARGET}: {reason}");
     // print! would be captured. At once: other tests print, too.
-    let line = format!("skip: {test}: {reason}\n");
+    let line = format!("{what}: {test}: {reason}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
