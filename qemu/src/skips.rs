@@ -83,7 +83,13 @@ pub fn skips(folder: &Path, ladder: &str) -> Result<(String, Vec<String>)> {
 
 fn judge(rows: &[Skip], logs: &[Log], ladder: &str) -> (String, Vec<String>) {
     let tests: BTreeSet<_> = logs.iter().flat_map(|log| &log.skipped).collect();
-    let mut text = "| test | ran in | not in |\n|---|---|---|\n".to_owned();
+    let places = logs.iter().filter(|log| log.has(""));
+    let mut text = format!(
+        "{} tests did not run in each of {} places, which are rung and target or machine.\n\n\
+         | test | ran in | not in |\n|---|---|---|\n",
+        tests.len(),
+        places.count()
+    );
     let mut wrong = Vec::new();
     for test in tests {
         let mut places = BTreeMap::from([(true, Vec::new()), (false, Vec::new())]);
@@ -156,6 +162,6 @@ mod tests {
     fn each_row_of_the_list_is_read() {
         let nothing = tempfile::tempdir().unwrap();
         let (table, wrong) = skips(nothing.path(), "default").unwrap();
-        assert!(table.lines().count() == 2 && wrong.is_empty());
+        assert!(table.lines().count() == 4 && wrong.is_empty());
     }
 }
