@@ -6,9 +6,11 @@
     reason = "this is the layer for programs with std"
 )]
 
-/// The code in the repository's README.
+/// The code in the repository's README, and in its pages.
 #[cfg(all(doctest, feature = "device", feature = "embedded-storage-v0.3"))]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../DEVICES.md")]
+#[doc = include_str!("../STORAGE.md")]
 struct Readme;
 
 mod desc;

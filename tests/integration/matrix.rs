@@ -61,6 +61,69 @@ fn the_results_are_of_the_commit_that_the_readme_names() {
     }
 }
 
+/// Every link of a page to a file of the tree has one, and to a heading, too.
+#[test]
+fn links_lead_somewhere() {
+    const PAGES: &[&str] = &[
+        "README.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "core/README.md",
+        "std/README.md",
+        "std/DEVICES.md",
+        "std/STORAGE.md",
+        "qemu/README.md",
+        "tests/README.md",
+    ];
+    let anchors = |text: &str| -> Vec<String> {
+        let headings = text.lines().filter(|line| line.starts_with('#'));
+        let anchor = |line: &str| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .replace(' ', "-")
+        };
+        headings.map(anchor).collect()
+    };
+    let mut links = 0;
+    for page in PAGES {
+        let (text, folder) = (read(page), root().join(page));
+        for (_, rest) in text
+            .match_indices("](")
+            .map(|(at, _)| text.split_at(at + 2))
+        {
+            let (link, _) = rest.split_once(')').expect("a link ends");
+            if link.starts_with("http") || link.contains("::") || link.contains(' ') {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let path = match path {
+                "" => folder.clone(),
+                path => folder.parent().unwrap().join(path),
+            };
+            assert!(path.exists(), "{page}: {link}");
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(
+                    anchors(&text).iter().any(|found| found == anchor),
+                    "{page}: {link}"
+                );
+            }
+        }
+    }
+    assert!(links > 30, "{links} links");
+}
+
+/// A reader sees code soon, and need not read for long.
+#[test]
+fn the_readme_is_short() {
+    let readme = read("README.md");
+    assert!(readme.split_whitespace().count() <= 1200);
+    let first = readme.lines().position(|line| line.starts_with("```"));
+    assert!(first.is_some_and(|line| line < 25), "{first:?}");
+}
+
 /// A rung that is dropped from a row is missed.
 #[test]
 fn each_row_has_its_rungs() {
