@@ -5,7 +5,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use rawmap::{Error, MmapMut, MmapOptions, MmapRaw, Protection, Word};
-use rawmap_tests::is_slow;
+use rawmap_tests::few_steps;
 
 use crate::{page, pages};
 
@@ -123,7 +123,7 @@ fn copies_of_every_length_and_alignment() {
     let map = memory(6 * 4096);
     let view = map.shared();
     let source: Vec<u8> = (0..3000u32).map(|i| (i * 7 % 251) as u8).collect();
-    let longest = if is_slow() { 150 } else { 700 };
+    let longest = if few_steps() { 150 } else { 700 };
     for shared in 0..17 {
         for local in 0..17 {
             // All short ones, and of the others some.
@@ -184,7 +184,7 @@ fn a_copy_beside_a_writer_gives_old_bytes_and_new_ones() {
     let len = 10_000;
     let map = memory(len);
     let done = AtomicBool::new(false);
-    let rounds = if is_slow() { 30 } else { 2000 };
+    let rounds = if few_steps() { 30 } else { 2000 };
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut byte = 0u8;
@@ -206,7 +206,7 @@ fn a_copy_beside_a_writer_gives_old_bytes_and_new_ones() {
 #[test]
 fn a_mailbox_between_threads() {
     let map = memory(page());
-    let rounds = if is_slow() { 200 } else { 20_000u32 };
+    let rounds = if few_steps() { 200 } else { 20_000u32 };
     thread::scope(|scope| {
         scope.spawn(|| {
             let view = map.shared();
@@ -234,7 +234,7 @@ fn a_mailbox_between_threads() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if is_slow() { 20 } else { 200 },
+        cases: if few_steps() { 20 } else { 200 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -13,7 +13,7 @@ use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rawmap::Error;
 use rawmap::adapter::Backing;
-use rawmap_tests::{command, is_slow};
+use rawmap_tests::{command, few_steps, is_slow};
 
 use self::program::{Act, Chip, KEYS, LEN, Store};
 
@@ -133,7 +133,7 @@ fn run(path: &Path, arguments: &[&str], lifetime: Duration, kill_after: usize) -
 fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
     let dir = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
     let path = dir.path().join("chip.bin");
-    let kills = if is_slow() { 25 } else { 1000 };
+    let kills = if few_steps() { 25 } else { 1000 };
     // An emulator takes a while to start.
     let mut longest: u64 = if is_slow() { 1_500_000 } else { 25_000 };
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -172,7 +172,7 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
     println!("{kills} kills: {done} acts done, {half} killed while they were done, {early} before");
     assert!(done > 5 * kills, "{done}");
     // Elsewhere most are killed when they have done enough.
-    assert!(is_slow() || half > kills / 10, "{half}");
+    assert!(few_steps() || half > kills / 10, "{half}");
 }
 
 /// A chip in memory that remembers each change between two commits: where, what was there and what came.
@@ -223,8 +223,8 @@ impl Backing for Recorded {
 /// One power cut for each history: several in a row are not tested here. A cut at any write leaves what was committed before, and of that write some of the bytes.
 #[test]
 fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
-    let steps = if is_slow() { 600 } else { 2400 };
-    let cuts = if is_slow() { 200 } else { 3000 };
+    let steps = if few_steps() { 600 } else { 2400 };
+    let cuts = if few_steps() { 200 } else { 3000 };
     let start = vec![0xFF; LEN];
     let chip = Recorded {
         bytes: start.clone(),
@@ -252,7 +252,7 @@ fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
     let parts = changes.iter().filter(|change| change.after.len() == 4096);
     assert_eq!(parts.count(), 3 * erases);
     assert!(
-        is_slow() || erases > 16,
+        few_steps() || erases > 16,
         "each block was used again: {erases}"
     );
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd as _;
 use rawmap::{MmapMut, MmapOptions, Tracked};
 use rawmap_tests::disk::{FailingDisk, On};
 use rawmap_tests::model::Model;
-use rawmap_tests::{is_slow, skip};
+use rawmap_tests::{few_steps, skip};
 
 /// A part of the file, which starts in the middle of a page.
 const START: usize = 3 * 4096 + 1234;
@@ -100,7 +100,7 @@ fn what_was_promised_is_on_the_medium() {
         };
         let config = ProptestConfig {
             // An emulator takes ten times as long.
-            cases: if is_slow() { 8 } else { 60 },
+            cases: if few_steps() { 8 } else { 60 },
             failure_persistence: None,
             ..ProptestConfig::default()
         };
@@ -299,7 +299,7 @@ fn what_was_promised_is_there_on_a_device_that_fails() {
     for on in [On::Device, On::Ext4] {
         let config = ProptestConfig {
             // Each makes a file system.
-            cases: if is_slow() { 3 } else { 24 },
+            cases: if few_steps() { 3 } else { 24 },
             failure_persistence: None,
             max_shrink_iters: 100,
             ..ProptestConfig::default()
@@ -316,6 +316,6 @@ fn what_was_promised_is_there_on_a_device_that_fails() {
         });
         result.unwrap_or_else(|error| panic!("on {on:?}: {error}"));
         // Else the device never failed, and nothing was shown.
-        assert!(refused.get() > 0 || is_slow(), "on {on:?}");
+        assert!(refused.get() > 0 || few_steps(), "on {on:?}");
     }
 }

@@ -38,6 +38,11 @@ pub fn is_slow() -> bool {
     emulator().is_some() || machine().is_some()
 }
 
+/// Tells whether tests of random steps take few: where each is slow, and in `tests/run quick`.
+pub fn few_steps() -> bool {
+    is_slow() || env::var_os("RAWMAP_FEW_STEPS").is_some()
+}
+
 /// A command that runs a program of this target, through the emulator where there is one.
 pub fn command(program: &str) -> Command {
     match env::var("RAWMAP_RUNNER") {
