@@ -67,6 +67,7 @@ fn links_lead_somewhere() {
     const PAGES: &[&str] = &[
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "SECURITY.md",
         "core/README.md",
         "std/README.md",
