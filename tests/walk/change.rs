@@ -1,7 +1,7 @@
 //! The calls of a map itself, and those that change what is mapped.
 
 use rawmap_core::memfd::{self, Seals, add_seals};
-use rawmap_core::{Advice, Errno, Error, Protection, RemapOptions, UncheckedAdvice};
+use rawmap_core::{Advice, Call, Errno, Error, Protection, RemapOptions, UncheckedAdvice};
 
 use crate::event;
 use crate::judge::{CHIP, Stored, Verdict};
@@ -196,14 +196,27 @@ impl World<'_> {
         let len = map.subject.len();
         let (split, odd) = (map.split, map.private || map.hull().is_some());
         map.fit();
+        let map_end = map.first + new;
         if result.is_ok() && new > old {
-            self.file_len = self.file_len.max(map.first + new);
+            self.file_len = self.file_len.max(map_end);
         }
         let expected = if result.is_ok() { old.max(new) } else { old };
         if len != expected {
             return Err(format!(
                 "grow to {new}: {result:?}, and the map has {len} bytes, and not {expected}"
             ));
+        }
+        // It looks at the new pages last, and makes no file shorter.
+        let looked = matches!(
+            result,
+            Err(Error::Sys {
+                call: Call::Madvise | Call::Futex,
+                ..
+            })
+        );
+        if looked {
+            let there = self.peer.metadata().expect("an open file").len();
+            self.file_len = self.file_len.max(map_end.min(there as usize));
         }
         self.same_len("grow")?;
         self.or_cause("grow", result, split || odd)

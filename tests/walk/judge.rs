@@ -212,8 +212,15 @@ impl World<'_> {
                 Err(format!("{call}: {error:?}, and the map has failed"))
             };
         }
-        if matches!(error, Error::Lost { .. }) && is_failed {
-            // It was told of a failure, too, and remembers that. The loss comes first.
+        let of_store = matches!(
+            error,
+            Error::Sys {
+                call: Call::Msync | Call::Fsync | Call::SyncFileRange,
+                ..
+            }
+        );
+        if !of_store && is_failed {
+            // It was told of a failure, too, and remembers that. The loss, or what else there was, comes first.
             if !self.causes.failed && !self.causes.was_full && self.causes.refused.is_empty() {
                 return Err(format!("{call}: {error:?}, and failed() without a cause"));
             }

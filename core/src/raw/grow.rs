@@ -10,7 +10,8 @@ use crate::sys::{self, AsFd, BorrowedFd, Errno, FileType, PATIENCE, Touch};
 
 impl MmapRaw {
     /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be stored to; or
-    /// leaves the map, and the length of the file, as they were. A `new_len` that is not larger changes nothing.
+    /// leaves the map as it was; and the length of the file, unless the kernel then refuses a look at the new pages
+    /// ([`Error::Sys`] of madvise(2) or futex(2), as without memory). A `new_len` that is not larger changes nothing.
     ///
     /// `file` is the one that is mapped, open for writing. Its space is reserved as [`reserve`](crate::reserve) does, so
     /// that a full disk is an error here and not a SIGBUS later. To a file system that cannot reserve (UBIFS, NFS before 4.2)
@@ -26,8 +27,7 @@ impl MmapRaw {
     /// - [`Error::TooLong`]: the length does not fit in an `isize`.
     /// - [`Error::Sys`]: the address space has no room (`ENOMEM`), the map is more than one VMA (`EFAULT`; see
     ///   [`advise_range`](Self::advise_range)) or of huge pages (`EINVAL`), the file is not open for writing (`EBADF`,
-    ///   `EINVAL`), is sealed (`EPERM`) or would pass the largest length (`EFBIG`). Past `RLIMIT_FSIZE` there is the
-    ///   signal SIGXFSZ, too.
+    ///   `EINVAL`), is sealed (`EPERM`) or would pass the largest length (`EFBIG`; past `RLIMIT_FSIZE` SIGXFSZ, too).
     /// - [`Error::Unreachable`]: `file` is not the one that is mapped, or another process truncated it meanwhile.
     pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
         let old_len = self.len;
@@ -53,10 +53,8 @@ impl MmapRaw {
             return Ok(());
         }
         // In range: they lie between the map's first byte and `end`.
-        let first = offset
-            .wrapping_add(to_u64(old_len))
-            .min(file_len)
-            .max(offset);
+        let old_end = offset.wrapping_add(to_u64(old_len));
+        let first = old_end.min(file_len).max(offset);
         let grown = self.extend(file, first, end, old_len);
         if grown.is_err() {
             // Shrinking in place takes nothing that could be short.
