@@ -31,7 +31,12 @@ pub fn count(log: &str) -> Counts {
     let mut open = None;
     let mut filters = Vec::new();
     for line in log.lines() {
-        if let Some(words) = line.strip_prefix("filters: ") {
+        if line == AGAIN {
+            // What was tried before came to no end.
+            counts = Counts::default();
+            open = None;
+            filters.clear();
+        } else if let Some(words) = line.strip_prefix("filters: ") {
             filters.extend(words.split_whitespace());
         } else if let Some(number) = announced(line) {
             counts.ended(open.replace(number));
@@ -52,18 +57,27 @@ pub fn count(log: &str) -> Counts {
                 let text = format!("{number} tests were announced, and {ended} have a result");
                 counts.wrong.push(text);
             }
+            // Of the next program others may be asked.
+            counts.unnamed(&mut filters);
         } else if let Some(name) = line.strip_prefix("test ") {
             filters.retain(|filter| !name.contains(filter));
         }
     }
     counts.ended(open);
-    for filter in filters {
-        counts.wrong.push(format!("no test is named {filter}"));
-    }
+    counts.unnamed(&mut filters);
     counts
 }
 
+/// A line of `tests/run`, which tries once more.
+const AGAIN: &str = "once more: what came before does not count";
+
 impl Counts {
+    fn unnamed(&mut self, filters: &mut Vec<&str>) {
+        for filter in filters.drain(..) {
+            self.wrong.push(format!("no test is named {filter}"));
+        }
+    }
+
     fn ended(&mut self, open: Option<u64>) {
         if let Some(number) = open {
             let text = format!("{number} tests were announced, and their program said no result");

@@ -32,6 +32,8 @@ struct Log {
     skipped: BTreeSet<String>,
     /// Whether programs of tests ran, and not scripts alone.
     has_programs: bool,
+    /// Whether the freestanding programs ran, to their end.
+    has_freestanding: bool,
 }
 
 impl Log {
@@ -50,6 +52,7 @@ impl Log {
             place: place.to_owned(),
             skipped: text.lines().filter_map(name).collect(),
             has_programs: text.lines().any(|line| line.starts_with("running ")),
+            has_freestanding: text.lines().any(|line| line == "ok: freestanding: end"),
         })
     }
 
@@ -57,8 +60,9 @@ impl Log {
     fn has(&self, test: &str) -> bool {
         match (test.split("::").next(), &*self.rung) {
             // Those of scripts.
-            (Some("freestanding"), "freestanding" | "kernels") => true,
+            (Some("freestanding"), "freestanding" | "kernels") => self.has_freestanding,
             (Some("freestanding"), _) => false,
+            (Some("bench"), "bench") => test == format!("bench::{}", self.place),
             (Some(script @ ("pagesize" | "bench")), rung) => script == rung,
             (_, "integration" | "kernels") => self.has_programs,
             _ => false,
@@ -150,12 +154,29 @@ mod tests {
         let logs: Vec<_> = logs.into_iter().chain([ran]).collect();
         assert_eq!(judge(&rows(&[]), &logs, "default").1, [""; 0]);
         // A script's; the freestanding programs of a guest are such a place.
-        let script = |name| log(name, "skip: freestanding::offsets: why\n");
+        let script = |name| {
+            log(
+                name,
+                "skip: freestanding::offsets: why\nok: freestanding: end\n",
+            )
+        };
         let alone = [script("freestanding-armv7")];
         assert_eq!(judge(&[], &alone, "default").1.len(), 1);
-        let guest = log("kernels-armv7-none", "");
-        let both = [script("freestanding-armv7"), guest];
-        assert_eq!(judge(&[], &both, "default").1, [""; 0]);
+        let guest = |text| {
+            [
+                script("freestanding-armv7"),
+                log("kernels-armv7-none", text),
+            ]
+        };
+        let end = guest("ok: a\nok: freestanding: end\n");
+        assert_eq!(judge(&[], &end, "default").1, [""; 0]);
+        assert_eq!(judge(&[], &guest("ok: a\n"), "default").1.len(), 1);
+        // Each benchmark is a place of its own.
+        let benches = [
+            log("bench-host", "fine\n"),
+            log("bench-durable", "skip: bench::durable: why\n"),
+        ];
+        assert_eq!(judge(&[], &benches, "default").1.len(), 1);
     }
 
     #[test]

@@ -108,12 +108,17 @@ impl<'a> Checker<'a> {
         self.last.insert(step.style, step);
     }
 
+    /// Acknowledgements of a style, so far.
+    pub fn acked(&self, style: Style) -> u32 {
+        self.acked.get(&style).copied().unwrap_or(0)
+    }
+
     /// Compares a file as a cut left it.
     pub fn check(&self, style: Style, medium: &[u8]) -> Found {
         let mut lost = self.models[&style].broken(medium);
         lost.extend(self.not_whole(style, medium));
         Found {
-            acked: self.acked.get(&style).copied().unwrap_or(0),
+            acked: self.acked(style),
             lost,
         }
     }
@@ -149,7 +154,7 @@ impl<'a> Checker<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rawmap_guest::workload::Scenario;
 
     use super::super::log::{self, Log, SECTOR};
@@ -157,7 +162,7 @@ mod tests {
     use super::super::places::{Cut, Places};
     use super::*;
 
-    const PAGE: usize = 4096;
+    pub(in crate::powercut) const PAGE: usize = 4096;
     const SEED: u64 = 5;
 
     /// How the guest's flushes go wrong.
@@ -265,7 +270,7 @@ mod tests {
     }
 
     /// A judge after the first `count` steps of a scenario, all acknowledged, and what memory has then.
-    fn after(
+    pub(in crate::powercut) fn after(
         run: &Run,
         count: usize,
     ) -> (Checker<'_>, BTreeMap<Style, Vec<u8>>, BTreeMap<Style, Step>) {
@@ -286,7 +291,7 @@ mod tests {
     }
 
     /// Step by step, one entry of the log for each.
-    fn acknowledged(scenario: Scenario, count: usize) -> Run {
+    pub(in crate::powercut) fn acknowledged(scenario: Scenario, count: usize) -> Run {
         let ack = |entries| Ack {
             entries,
             full: false,
@@ -432,5 +437,43 @@ mod tests {
             assert_eq!(checker.not_whole(style, &new), None);
             assert_eq!(checker.not_whole(style, &torn), Some(step.number));
         }
+    }
+
+    #[test]
+    fn bytes_that_nothing_stored_are_lost_too() {
+        let run = acknowledged(Scenario::Flushes, 60);
+        let (checker, live, _) = after(&run, 60);
+        for (style, file) in &live {
+            let mut file = file.clone();
+            let promised = &checker.models[style];
+            let at = (0..file.len()).find(|at| {
+                file[*at] = !file[*at];
+                let is_new = promised.broken(&file) == BTreeSet::from([0]);
+                file[*at] = !file[*at];
+                is_new
+            });
+            file[at.expect("a byte that nothing was stored to")] ^= 0xFF;
+            assert!(checker.check(*style, &file).lost.contains(&0), "{style:?}");
+        }
+    }
+
+    /// The step under way excuses what it lies over, and no other record.
+    #[test]
+    fn a_step_elsewhere_excuses_nothing() {
+        let run = acknowledged(Scenario::Flushes, 60);
+        let (mut checker, live, last) = after(&run, 60);
+        let step = &last[&Style::Range];
+        let write = &step.writes[0];
+        let mut file = live[&Style::Range].clone();
+        file[write.at + write.bytes.len() / 2] ^= 1;
+        let mut started = |at: usize| {
+            let mut step = step.clone();
+            step.writes[0].at = at;
+            checker.started = Some(Started { step, full: false });
+            checker.not_whole(Style::Range, &file)
+        };
+        let far = if write.at > 3 * PAGE { 0 } else { 5 * PAGE };
+        assert_eq!(started(far), Some(step.number));
+        assert_eq!(started(write.at), None);
     }
 }

@@ -14,6 +14,10 @@ use crate::rows::root;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
+    #[cfg_attr(not(test), allow(dead_code, reason = "compared by a test"))]
+    default: Vec<String>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "compared by a test"))]
+    repaired: Vec<String>,
     rescued: BTreeMap<String, u32>,
     machines: BTreeMap<String, Vec<String>>,
     scenario: Vec<OfScenario>,
@@ -196,7 +200,7 @@ impl Expected {
 mod tests {
     use super::super::run::is_possible;
     use super::*;
-    use crate::rows::Rows;
+    use crate::rows::{Filesystem, Rows};
 
     #[test]
     fn the_rows_have_what_is_expected_of_them() {
@@ -204,6 +208,21 @@ mod tests {
         let machines = rows.machine.iter();
         let machines = machines.map(|row| (row.name.clone(), row.filesystems.clone()));
         assert_eq!(expected.machines, machines.collect());
+        let default = rows.machines("default").unwrap().into_iter();
+        let default: Vec<_> = default.map(|row| row.name.clone()).collect();
+        assert_eq!(expected.default, default);
+        let names = |which: &dyn Fn(&Filesystem) -> bool| -> Vec<&String> {
+            let found = rows.filesystem.iter().filter(|row| which(row));
+            found.map(|row| &row.name).collect()
+        };
+        assert_eq!(
+            names(&|row| !row.repair.is_empty()),
+            expected.repaired.iter().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            names(&|row| !row.rescue.is_empty()),
+            expected.rescued.keys().collect::<Vec<_>>()
+        );
         for row in &rows.filesystem {
             for scenario in Scenario::ALL {
                 let of = |found: &&OfScenario| found.name == scenario;

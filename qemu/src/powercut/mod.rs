@@ -9,13 +9,14 @@ mod medium;
 mod places;
 mod report;
 mod run;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use rawmap_guest::workload::{Scenario, Style};
+use rawmap_guest::workload::Scenario;
 
 use crate::machine::Ready;
 use crate::rows::{Filesystem, Machine, Rows};
@@ -23,10 +24,11 @@ use check::Checker;
 use expected::Expected;
 use images::Images;
 use log::Log;
-use medium::{Left, Medium, Sum};
-use places::{Cut, Kind, Places};
-use report::{Asked, Outcome, OutcomeOfKind, OutcomeOfStyle, Report};
-use run::{Folder, Run, title};
+use medium::Medium;
+use places::{Cut, Places};
+use report::{Asked, Outcome, Report};
+use run::{Folder, title};
+use tally::Tally;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -232,7 +234,9 @@ fn cut_scenario(
             } else {
                 cut.entries
             });
-            tally.take(&checker, *cut, &left, &images);
+            let files = images.files(&left.sum);
+            let is_rescued = images.is_rescued(&left.sum);
+            tally.take(&checker, *cut, &left, files, is_rescued);
         }
         if !flash {
             println!(
@@ -249,112 +253,50 @@ fn cut_scenario(
         filesystem.name,
         scenario.name()
     );
-    Ok(tally.outcome(ready.machine, filesystem, &run, &command))
+    // To the end of the run, wherever the last cut was.
+    checker.advance(usize::MAX);
+    Ok(tally.outcome(ready.machine, filesystem, &run, &checker, &command))
 }
 
-/// Counts of a run, by style and by kind of cut.
-struct Tally {
-    kinds: BTreeMap<Kind, CountOfKind>,
-    styles: BTreeMap<Style, CountOfStyle>,
-    unreadable: Vec<Cut>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Default)]
-struct CountOfKind {
-    found: OutcomeOfKind,
-    images: BTreeSet<Sum>,
-}
-
-#[derive(Default)]
-struct CountOfStyle {
-    acked: u32,
-    checked: u64,
-    lost: BTreeMap<Kind, u64>,
-    first: Option<(Cut, Vec<u32>)>,
-}
-
-impl Tally {
-    fn new(run: &Run) -> Self {
-        let styles = run.scenario.styles(run.large_files).into_iter();
-        Self {
-            kinds: BTreeMap::new(),
-            styles: styles
-                .map(|style| (style, CountOfStyle::default()))
-                .collect(),
-            unreadable: Vec::new(),
-        }
-    }
-
-    fn cuts(&self) -> u32 {
-        self.kinds.values().map(|kind| kind.found.cuts).sum()
-    }
-
-    /// What a cut left.
-    fn take(&mut self, checker: &Checker<'_>, cut: Cut, left: &Left, images: &Images<'_>) {
-        let kind = self.kinds.entry(cut.kind).or_default();
-        kind.images.insert(left.sum);
-        kind.found.cuts += 1;
-        kind.found.differ += u32::from(left.differs);
-        kind.found.rescued += u32::from(images.is_rescued(&left.sum));
-        // In the order of the styles.
-        let Some(files) = images.files(&left.sum) else {
-            kind.found.unreadable += 1;
-            self.unreadable.push(cut);
-            return;
+    #[test]
+    fn what_is_asked_for_is_what_was_chosen() {
+        let (rows, expected) = (Rows::read().unwrap(), Expected::read().unwrap());
+        let options = |all, filesystems: &[&str], scenarios: &[Scenario]| Options {
+            target: "armv7".to_owned(),
+            filesystems: filesystems.iter().map(|&name| name.to_owned()).collect(),
+            all,
+            scenarios: scenarios.to_vec(),
+            seed: 1,
+            cuts: 64,
+            cut: None,
+            jobs: 1,
+            table: None,
+            at_least: 500,
         };
-        for ((style, count), medium) in self.styles.iter_mut().zip(files) {
-            let found = checker.check(*style, medium);
-            count.acked = count.acked.max(found.acked);
-            count.checked += u64::from(found.acked);
-            *count.lost.entry(cut.kind).or_default() += found.lost.len() as u64;
-            if !found.lost.is_empty() && count.first.is_none() {
-                count.first = Some((cut, found.lost.into_iter().collect()));
-            }
-        }
-    }
-
-    fn outcome(
-        self,
-        machine: &Machine,
-        filesystem: &Filesystem,
-        run: &Run,
-        command: &str,
-    ) -> Outcome {
-        let again =
-            |cut: &Cut, what: &str| format!("{cut}: {what}; again: {command} {}", cut.number);
-        let unreadable = self.unreadable.first();
-        let style = |(style, count): (Style, CountOfStyle)| {
-            let first = count.first.as_ref();
-            let first = first.map(|(cut, lost)| again(cut, &format!("steps {lost:?}")));
-            OutcomeOfStyle {
-                style,
-                acked: count.acked,
-                checked: count.checked,
-                lost: count.lost,
-                first: first.or_else(|| Some(again(unreadable?, "not to be mounted"))),
-            }
+        let asked = |options: Options, machines: &str| {
+            let machines = rows.machines(machines).unwrap();
+            options.asked(&rows, &machines, &expected).unwrap()
         };
-        let images: BTreeSet<_> = self.kinds.values().flat_map(|kind| &kind.images).collect();
-        let images = images.len() as u32;
-        let kind = |(kind, count): (Kind, CountOfKind)| {
-            let found = OutcomeOfKind {
-                images: count.images.len() as u32,
-                ..count.found
-            };
-            (kind, found)
-        };
-        Outcome {
-            machine: machine.name.clone(),
-            kernel: run.kernel.clone(),
-            page: run.page,
-            filesystem: filesystem.name.clone(),
-            scenario: run.scenario,
-            large: run.large_files,
-            images,
-            kinds: self.kinds.into_iter().map(kind).collect(),
-            full: run.acks.iter().any(|ack| ack.full),
-            says: run.says.clone(),
-            styles: self.styles.into_iter().map(style).collect(),
-        }
+        let default = asked(options(false, &[], &[]), "armv7");
+        // ext4 has five scenarios, vfat two.
+        assert_eq!(
+            (default.runs.len(), default.cuts, default.images),
+            (7, 500, 350)
+        );
+        assert!(asked(options(true, &[], &[]), "armv7").runs.len() > 15);
+        assert_eq!(asked(options(false, &["f2fs"], &[]), "armv7").runs.len(), 4);
+        let flushes = options(false, &[], &[Scenario::Flushes]);
+        assert_eq!(asked(flushes, "armv7").runs.len(), 2);
+        // vfat is not on all.
+        assert_eq!(
+            asked(options(false, &[], &[]), "armv7 armv7-lpae")
+                .runs
+                .len(),
+            12
+        );
     }
 }

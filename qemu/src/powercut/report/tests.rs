@@ -239,3 +239,85 @@ fn of_one_cut_nothing_is_asked_but_that_it_loses_nothing() {
         1
     );
 }
+
+/// At the edge of what expected.toml asks for, and one past it.
+#[test]
+fn the_bars_are_where_they_should_be() {
+    let acked = |scenario, least| {
+        assert_eq!(wrong(scenario, |run| run.styles[0].acked = least), "");
+        assert!(
+            wrong(scenario, |run| run.styles[0].acked = least - 1).contains("acknowledgements")
+        );
+    };
+    acked(Scenario::Flushes, 8);
+    acked(Scenario::Controls, 8);
+    acked(Scenario::NoBarrier, 8);
+    acked(Scenario::FullDisk, 5);
+    acked(Scenario::BadBlock, 5);
+    let kind = |which: Kind, filesystem: &str, change: &dyn Fn(&mut OutcomeOfKind)| {
+        wrong(Scenario::Flushes, |run| {
+            run.filesystem = filesystem.to_owned();
+            let kind = run.kinds.get_mut(&which).unwrap();
+            *kind = OutcomeOfKind {
+                cuts: 100,
+                images: 100,
+                differ: if which == Kind::Strict { 0 } else { 100 },
+                ..OutcomeOfKind::default()
+            };
+            change(kind);
+        })
+    };
+    for (which, least, differ) in [
+        (Kind::Strict, 50, 0),
+        (Kind::Random, 30, 15),
+        (Kind::Torn, 50, 25),
+    ] {
+        assert_eq!(kind(which, "ext4", &|kind| kind.images = least), "");
+        assert!(kind(which, "ext4", &|kind| kind.images = least - 1).contains("different images"));
+        assert_eq!(kind(which, "ext4", &|kind| kind.differ = differ), "");
+        if which != Kind::Strict {
+            let found = kind(which, "ext4", &|kind| kind.differ = differ - 1);
+            assert!(found.contains("no strict one does"), "{found}");
+        }
+    }
+    for (filesystem, most) in [
+        ("ext4", 25),
+        ("ext4-journal", 75),
+        ("ext4-writeback", 25),
+        ("f2fs", 0),
+    ] {
+        assert_eq!(
+            kind(Kind::Torn, filesystem, &|kind| kind.rescued = most),
+            ""
+        );
+        let found = kind(Kind::Torn, filesystem, &|kind| kind.rescued = most + 1);
+        assert!(found.contains("took a rescue"), "{found}");
+    }
+    for filesystem in ["ext4", "ext4-writeback", "vfat"] {
+        for (style, other) in [
+            (Style::Whole, Kind::Random),
+            (Style::Together, Kind::Strict),
+        ] {
+            for clear in [true, false] {
+                let found = wrong(Scenario::Controls, |run| {
+                    run.filesystem = filesystem.to_owned();
+                    let is = |found: &&mut OutcomeOfStyle| found.style == style;
+                    let found = run.styles.iter_mut().find(is).unwrap();
+                    match clear {
+                        true => found.lost.clear(),
+                        false => {
+                            found.lost =
+                                BTreeMap::from([(Kind::Torn, 1), (Kind::Random, 1), (other, 1)])
+                        }
+                    }
+                });
+                let text = if clear {
+                    "lost nothing by"
+                } else {
+                    "which cannot be"
+                };
+                assert!(found.contains(text), "{filesystem} {style:?}: {found}");
+            }
+        }
+    }
+}
