@@ -70,7 +70,7 @@ impl Log {
     }
 }
 
-/// Reads the logs of a folder, those of a whole ladder. Gives a table, and what is wrong with it.
+/// Reads the logs of a folder, those of a whole ladder. Returns a table, and what is wrong with it.
 pub fn skips(folder: &Path, ladder: &str) -> Result<(String, Vec<String>)> {
     let path = root().join("tests/skips.toml");
     let rows = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;

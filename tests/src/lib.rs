@@ -38,7 +38,7 @@ pub fn is_slow() -> bool {
     emulator().is_some() || machine().is_some()
 }
 
-/// Tells whether tests of random steps take few: where each is slow, and in `tests/run quick`.
+/// Returns whether tests of random steps take few: where each is slow, and in `tests/run quick`.
 pub fn few_steps() -> bool {
     is_slow() || env::var_os("RAWMAP_FEW_STEPS").is_some()
 }
@@ -83,7 +83,7 @@ fn say(what: &str, test: &str, reason: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Tells whether `skips.toml` allows the skip of a test of some target, here.
+/// Returns whether `skips.toml` allows the skip of a test of some target, here.
 ///
 /// # Panics
 ///

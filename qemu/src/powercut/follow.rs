@@ -39,7 +39,7 @@ enum Said {
         full: bool,
     },
     Says(String),
-    /// The kernel's, or nobody's.
+    /// A line of the kernel's.
     Nothing,
 }
 

@@ -65,7 +65,7 @@ impl<'a> Images<'a> {
     }
 
     /// Makes the images of these cuts and has a guest read those that were not read yet: the kernel that wrote
-    /// them repairs them. Gives what each cut left.
+    /// them repairs them. Returns what each cut left.
     pub fn read(&mut self, medium: &mut Medium<'_>, cuts: &[Cut]) -> Result<Vec<Left>> {
         let folder = Temporary::new()?;
         let (one, all) = (folder.path().join("image"), folder.path().join("images"));

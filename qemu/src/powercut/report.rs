@@ -159,7 +159,7 @@ impl Report {
         }
     }
 
-    /// Adds a run. Tells whether something is wrong with it.
+    /// Adds a run. Returns whether something is wrong with it.
     pub fn add(&mut self, outcome: Outcome) -> bool {
         let is_wrong = !outcome.wrong(&self.expected).is_empty();
         self.outcomes.push(outcome);
