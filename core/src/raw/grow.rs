@@ -10,8 +10,8 @@ use crate::sys::{self, AsFd, BorrowedFd, Errno, FileType, PATIENCE, Touch};
 
 impl MmapRaw {
     /// Extends the file and the map together, so that the map has `new_len` bytes, all of which can be stored to; or
-    /// leaves the map as it was; and the length of the file, unless the kernel then refuses a look at the new pages
-    /// ([`Error::Sys`] of madvise(2) or futex(2), as without memory). A `new_len` that is not larger changes nothing.
+    /// leaves the map as it was; and the length of `file`, unless a last look at the new pages fails ([`Error::Unreachable`],
+    /// or [`Error::Sys`] of madvise(2) or futex(2), as without memory). A `new_len` that is not larger changes nothing.
     ///
     /// `file` is the one that is mapped, open for writing. Its space is reserved as [`reserve`](crate::reserve) does, so
     /// that a full disk is an error here and not a SIGBUS later. To a file system that cannot reserve (UBIFS, NFS before 4.2)

@@ -226,17 +226,7 @@ pub(super) mod tests {
         std::fs::write(path.path(), log::tests::log(&requests)).unwrap();
         let mut log = Log::open(path.path(), disk_len as u64).unwrap();
         log.refresh().unwrap();
-        let run = Run {
-            scenario,
-            seed: SEED,
-            page: PAGE,
-            large_files: true,
-            steps: 0,
-            ready: 0,
-            acks,
-            says: Vec::new(),
-            kernel: String::new(),
-        };
+        let run = run_of(scenario, acks);
         let acks = run.acks.iter().map(|ack| ack.entries).collect();
         let base = vec![0; disk_len];
         let places = Places::new(&log, &base, false, 512, 0, acks, SEED).unwrap();
@@ -296,6 +286,10 @@ pub(super) mod tests {
             entries,
             full: false,
         };
+        run_of(scenario, (1..=count).map(ack).collect())
+    }
+
+    fn run_of(scenario: Scenario, acks: Vec<Ack>) -> Run {
         Run {
             scenario,
             seed: SEED,
@@ -303,7 +297,7 @@ pub(super) mod tests {
             large_files: true,
             steps: 0,
             ready: 0,
-            acks: (1..=count).map(ack).collect(),
+            acks,
             says: Vec::new(),
             kernel: String::new(),
         }

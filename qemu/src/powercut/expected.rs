@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rawmap_guest::workload::Scenario;
 use serde::Deserialize;
 
 use super::places::Kind;
 use super::report::{Outcome, OutcomeOfStyle};
-use crate::rows::root;
+use crate::rows::{Rows, root};
 
 /// The file, which explains its keys.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
-    #[cfg_attr(not(test), allow(dead_code, reason = "compared by a test"))]
     default: Vec<String>,
-    #[cfg_attr(not(test), allow(dead_code, reason = "compared by a test"))]
     repaired: Vec<String>,
     rescued: BTreeMap<String, u32>,
     machines: BTreeMap<String, Vec<String>>,
@@ -57,6 +55,26 @@ impl Expected {
         let path = root().join("qemu/expected.toml");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Compares what there is to boot and to mount with what is expected of it.
+    pub fn compare(&self, rows: &Rows) -> Result<()> {
+        let machines = rows.machine.iter();
+        let machines = machines.map(|row| (row.name.clone(), row.filesystems.clone()));
+        let machines: BTreeMap<_, _> = machines.collect();
+        let default = rows.machine.iter().filter(|row| row.default);
+        let default: Vec<_> = default.map(|row| row.name.clone()).collect();
+        let rescued = rows.filesystem.iter().filter(|row| !row.rescue.is_empty());
+        let repaired = rows.filesystem.iter().filter(|row| !row.repair.is_empty());
+        let same = machines == self.machines
+            && default == self.default
+            && repaired.map(|row| &row.name).eq(&self.repaired)
+            && rescued.map(|row| &row.name).eq(self.rescued.keys());
+        ensure!(
+            same,
+            "machines.toml has not the rows that expected.toml expects"
+        );
+        Ok(())
     }
 
     /// The runs of a machine. The file systems are all that it has, where none are named.
@@ -200,29 +218,11 @@ impl Expected {
 mod tests {
     use super::super::run::is_possible;
     use super::*;
-    use crate::rows::{Filesystem, Rows};
 
     #[test]
     fn the_rows_have_what_is_expected_of_them() {
         let (expected, rows) = (Expected::read().unwrap(), Rows::read().unwrap());
-        let machines = rows.machine.iter();
-        let machines = machines.map(|row| (row.name.clone(), row.filesystems.clone()));
-        assert_eq!(expected.machines, machines.collect());
-        let default = rows.machines("default").unwrap().into_iter();
-        let default: Vec<_> = default.map(|row| row.name.clone()).collect();
-        assert_eq!(expected.default, default);
-        let names = |which: &dyn Fn(&Filesystem) -> bool| -> Vec<&String> {
-            let found = rows.filesystem.iter().filter(|row| which(row));
-            found.map(|row| &row.name).collect()
-        };
-        assert_eq!(
-            names(&|row| !row.repair.is_empty()),
-            expected.repaired.iter().collect::<Vec<_>>()
-        );
-        assert_eq!(
-            names(&|row| !row.rescue.is_empty()),
-            expected.rescued.keys().collect::<Vec<_>>()
-        );
+        expected.compare(&rows).unwrap();
         for row in &rows.filesystem {
             for scenario in Scenario::ALL {
                 let of = |found: &&OfScenario| found.name == scenario;

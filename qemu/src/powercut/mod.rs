@@ -113,6 +113,7 @@ pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
     }
     let queue = Mutex::new(work.into_iter());
     let expected = Expected::read()?;
+    expected.compare(rows)?;
     let asked = match options.cut {
         None => Some(options.asked(rows, &machines, &expected)?),
         Some(_) => None,
