@@ -114,7 +114,7 @@ enum Command {
     Skips {
         /// Of `tests/run`
         folder: std::path::PathBuf,
-        /// "default", or "full"
+        /// "all", or "full"
         ladder: String,
     },
     /// What cargo calls for each test program; RAWMAP_MACHINE, RAWMAP_FS and RAWMAP_NO_PROC say where
@@ -280,7 +280,7 @@ fn list(rows: &Rows) -> Result<String> {
             machine.name,
             machine.target,
             machine.page,
-            if machine.default { "yes" } else { "--full" },
+            if machine.default { "yes" } else { "full" },
             package.map_or("not locked: run `cargo qemu lock`", |package| package
                 .name()),
             "",

@@ -144,15 +144,15 @@ mod tests {
         );
         let other = log("tsan-host", "running 2 tests\n..");
         let logs = [here, there, other];
-        let (table, wrong) = judge(&rows(&["full"]), &logs, "default");
+        let (table, wrong) = judge(&rows(&["full"]), &logs, "all");
         assert!(
             table.contains("| device::it | no place | integration x86_64, kernels armv7-ext4 |")
         );
         assert!(wrong.len() == 1 && wrong[0].starts_with("device::it ran nowhere"));
-        assert_eq!(judge(&rows(&["default"]), &logs, "default").1, [""; 0]);
+        assert_eq!(judge(&rows(&["all"]), &logs, "all").1, [""; 0]);
         let ran = log("kernels-riscv64-ext4", "running 2 tests\n..\n");
         let logs: Vec<_> = logs.into_iter().chain([ran]).collect();
-        assert_eq!(judge(&rows(&[]), &logs, "default").1, [""; 0]);
+        assert_eq!(judge(&rows(&[]), &logs, "all").1, [""; 0]);
         // A script's; the freestanding programs of a guest are such a place.
         let script = |name| {
             log(
@@ -161,7 +161,7 @@ mod tests {
             )
         };
         let alone = [script("freestanding-armv7")];
-        assert_eq!(judge(&[], &alone, "default").1.len(), 1);
+        assert_eq!(judge(&[], &alone, "all").1.len(), 1);
         let guest = |text| {
             [
                 script("freestanding-armv7"),
@@ -169,20 +169,20 @@ mod tests {
             ]
         };
         let end = guest("ok: a\nok: freestanding: end\n");
-        assert_eq!(judge(&[], &end, "default").1, [""; 0]);
-        assert_eq!(judge(&[], &guest("ok: a\n"), "default").1.len(), 1);
+        assert_eq!(judge(&[], &end, "all").1, [""; 0]);
+        assert_eq!(judge(&[], &guest("ok: a\n"), "all").1.len(), 1);
         // Each benchmark is a place of its own.
         let benches = [
             log("bench-host", "fine\n"),
             log("bench-durable", "skip: bench::durable: why\n"),
         ];
-        assert_eq!(judge(&[], &benches, "default").1.len(), 1);
+        assert_eq!(judge(&[], &benches, "all").1.len(), 1);
     }
 
     #[test]
     fn each_row_of_the_list_is_read() {
         let nothing = tempfile::tempdir().unwrap();
-        let (table, wrong) = skips(nothing.path(), "default").unwrap();
+        let (table, wrong) = skips(nothing.path(), "all").unwrap();
         assert!(table.lines().count() == 4 && wrong.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rawmap_core::{Error, MmapMut, SharedTracked};
-use rawmap_tests::few_steps;
+use rawmap_tests::rounds;
 
 use crate::{signal, survives};
 
@@ -255,7 +255,7 @@ fn a_thread_that_waits_hears_of_setuid() {
                     critical_section::with(|_| ());
                 }
             });
-            for _ in 0..if few_steps() { 20 } else { 200 } {
+            for _ in 0..rounds(200) {
                 critical_section::with(|_| {
                     thread::sleep(Duration::from_micros(500));
                     // SAFETY: to what it is.

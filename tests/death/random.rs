@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rawmap::{MmapOptions, MmapRaw};
-use rawmap_tests::{command, few_steps, test_dir};
+use rawmap_tests::{command, rounds, test_dir};
 
 use crate::{lost_at, page};
 
@@ -287,7 +287,7 @@ fn nothing_dies_and_no_loss_goes_unreported() {
     }
     let file = tempfile::tempfile_in(test_dir()).unwrap();
     let mut peer = Peer::new(&file);
-    let cases = if few_steps() { 300 } else { 10_000 };
+    let cases = rounds(10_000);
     let config = Config {
         cases,
         failure_persistence: None,

@@ -5,7 +5,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use rawmap::{Error, MmapMut, MmapOptions, MmapRaw, Protection, Word};
-use rawmap_tests::few_steps;
+use rawmap_tests::{few_steps, rounds};
 
 use crate::{page, pages};
 
@@ -184,7 +184,7 @@ fn a_copy_beside_a_writer_gives_old_bytes_and_new_ones() {
     let len = 10_000;
     let map = memory(len);
     let done = AtomicBool::new(false);
-    let rounds = if few_steps() { 30 } else { 2000 };
+    let times = rounds(2000);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut byte = 0u8;
@@ -194,7 +194,7 @@ fn a_copy_beside_a_writer_gives_old_bytes_and_new_ones() {
             }
         });
         let mut copy = vec![0; len];
-        for _ in 0..rounds {
+        for _ in 0..times {
             map.shared().read(0, &mut copy).unwrap();
             assert!(copy.iter().all(|byte| *byte <= 200));
         }
@@ -206,11 +206,11 @@ fn a_copy_beside_a_writer_gives_old_bytes_and_new_ones() {
 #[test]
 fn a_mailbox_between_threads() {
     let map = memory(page());
-    let rounds = if few_steps() { 200 } else { 20_000u32 };
+    let times = rounds(20_000);
     thread::scope(|scope| {
         scope.spawn(|| {
             let view = map.shared();
-            for number in 1..=rounds {
+            for number in 1..=times {
                 while view.load_acquire::<u32>(0).unwrap() != 0 {
                     thread::yield_now();
                 }
@@ -221,7 +221,7 @@ fn a_mailbox_between_threads() {
         });
         let view = map.shared();
         let mut letter = [0; 100];
-        for number in 1..=rounds {
+        for number in 1..=times {
             while view.load_acquire::<u32>(0).unwrap() != number {
                 thread::yield_now();
             }
@@ -234,7 +234,7 @@ fn a_mailbox_between_threads() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if few_steps() { 20 } else { 200 },
+        cases: rounds(200),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rawmap::{Advice, MmapOptions};
-use rawmap_tests::{emulator, few_steps, skip};
+use rawmap_tests::{emulator, rounds, skip};
 
 use crate::{contained, cut, load, lost_at, page, pages, signal, store, survives};
 
@@ -13,8 +13,8 @@ use crate::{contained, cut, load, lost_at, page, pages, signal, store, survives}
 fn two_maps_fault_at_once_in_two_threads() {
     survives("threads::two_maps_fault_at_once_in_two_threads", || {
         let page = page();
-        let rounds = if few_steps() { 20 } else { 200 };
-        for round in 0..rounds {
+        let times = rounds(200);
+        for round in 0..times {
             let barrier = Barrier::new(2);
             thread::scope(|scope| {
                 for number in 1..=2 {

@@ -401,7 +401,7 @@ fn script() -> impl Strategy<Value = Script> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if rawmap_tests::machine().is_some() { 150 } else { 1500 }) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(rawmap_tests::rounds(1500)) })]
 
     #[test]
     fn random_calls_see_the_same(script in script()) {

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use rawmap::adapter::{Backing, Cursor};
 use rawmap::{Error, Mmap, MmapMut, MmapOptions, Tracked};
 use rawmap_tests::disk::{FailingDisk, On};
-use rawmap_tests::{few_steps, skip, test_dir};
+use rawmap_tests::{skip, test_dir};
 
 const LEN: usize = 5000;
 
@@ -186,7 +186,7 @@ fn map(file: &File) -> MmapMut {
 }
 
 fn conforms(embedded: bool) {
-    let mut config = Config::with_cases(if few_steps() { 20 } else { 400 });
+    let mut config = Config::with_cases(rawmap_tests::rounds(400));
     config.failure_persistence = None;
     for kind in 0..4 {
         let file = file();

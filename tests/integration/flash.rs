@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, TestRunner};
 use rawmap::adapter::{Backing, Behaviour, Flash, Nor, Overwrite};
 use rawmap::{Error, MmapMut, MmapOptions, Tracked};
 use rawmap_tests::disk::{FailingDisk, On};
-use rawmap_tests::{few_steps, skip, test_dir};
+use rawmap_tests::{rounds, skip, test_dir};
 
 const LEN: usize = 8192;
 
@@ -208,8 +208,7 @@ where
     Flash<rawmap_core::MmapMut, K, R, W, E>: Chip,
     Flash<rawmap_core::Tracked<1>, K, R, W, E>: Chip,
 {
-    let cases = if few_steps() { 8 } else { 64 };
-    let mut config = Config::with_cases(cases);
+    let mut config = Config::with_cases(rounds(64));
     config.failure_persistence = None;
     let mut runner = TestRunner::new(config);
     let durable = [true, false].into_iter();

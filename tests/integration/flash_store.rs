@@ -13,7 +13,7 @@ use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rawmap::Error;
 use rawmap::adapter::Backing;
-use rawmap_tests::{command, few_steps, is_slow};
+use rawmap_tests::{command, few_steps, is_slow, rounds};
 
 use self::program::{Act, Chip, KEYS, LEN, Store};
 
@@ -133,7 +133,7 @@ fn run(path: &Path, arguments: &[&str], lifetime: Duration, kill_after: usize) -
 fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
     let dir = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
     let path = dir.path().join("chip.bin");
-    let kills = if few_steps() { 25 } else { 1000 };
+    let kills = rounds(1000);
     // An emulator takes a while to start.
     let mut longest: u64 = if is_slow() { 1_500_000 } else { 25_000 };
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -165,8 +165,8 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
         for act in &run.done {
             promised.apply(*act);
         }
-        done += run.done.len();
-        half += usize::from(run.under_way.is_some());
+        done += run.done.len() as u32;
+        half += u32::from(run.under_way.is_some());
         under_way = run.under_way;
     }
     println!("{kills} kills: {done} acts done, {half} killed while they were done, {early} before");
@@ -223,8 +223,8 @@ impl Backing for Recorded {
 /// One power cut for each history: several in a row are not tested here. A cut at any write leaves what was committed before, and of that write some of the bytes.
 #[test]
 fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
-    let steps = if few_steps() { 600 } else { 2400 };
-    let cuts = if few_steps() { 200 } else { 3000 };
+    // The chip has to be full.
+    let (acts, cuts) = (rounds(2400).max(600), rounds(3000));
     let start = vec![0xFF; LEN];
     let chip = Recorded {
         bytes: start.clone(),
@@ -235,7 +235,7 @@ fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
     let mut store = Store::new(Chip::new(chip).unwrap());
     // What was said, and after how many changes.
     let mut said = Vec::new();
-    for number in 1..=steps {
+    for number in 1..=acts {
         let say = |when: &str, act| {
             said.push((changes.borrow().len(), when == "done", act));
             Ok(())

@@ -146,6 +146,115 @@ fn each_row_has_its_rungs() {
     }
 }
 
+/// Rungs that no other table knows, with their places: a row of the ladder that gets lost is missed.
+const LADDER: &[(&str, &str, &[&str])] = &[
+    ("run", "setup", &["few"]),
+    ("all", "setup", &["all"]),
+    ("full", "setup", &["full"]),
+    ("quick+", "style", &["format"]),
+    ("all+", "style", &["shell"]),
+    ("quick+", "docs", &["host"]),
+    ("quick+", "model", &["host"]),
+    ("quick+", "unit", &["x86_64-unknown-linux-gnu"]),
+    ("quick+", "integration", &["x86_64-unknown-linux-gnu"]),
+    ("quick", "planted", &["smoke"]),
+    ("all+", "msrv", &["host"]),
+    ("all+", "consumers", &["host"]),
+    ("all+", "miri", &["host"]),
+    ("all+", "loom", &["host"]),
+    ("all+", "tsan", &["host"]),
+    (
+        "all+",
+        "random",
+        &["x86_64-unknown-linux-gnu", "i686-unknown-linux-gnu"],
+    ),
+    (
+        "run+",
+        "integration",
+        &[
+            "armv7-unknown-linux-gnueabihf",
+            "aarch64-unknown-linux-gnu",
+            "riscv64gc-unknown-linux-gnu",
+        ],
+    ),
+    ("all+", "pagesize", &["aarch64-unknown-linux-gnu"]),
+    ("run", "kernels", &["armv7 ext4 few"]),
+    ("run", "powercut", &["armv7 ext4"]),
+    ("all", "powercut", &["default machines"]),
+    ("full", "powercut", &["all machines"]),
+    ("all+", "bench", &["host", "durable"]),
+    ("all+", "size", &["all targets"]),
+    ("all+", "program", &["host"]),
+    ("all", "planted", &["rig"]),
+    (
+        "full",
+        "walk",
+        &[
+            "x86_64-unknown-linux-gnu",
+            "i686-unknown-linux-gnu",
+            "aarch64 ext4",
+            "aarch64-64k ext4",
+        ],
+    ),
+    ("full", "planted", &["host"]),
+];
+
+/// `tests/ladder.txt` has a row for all that the tables of targets and machines ask for.
+#[test]
+fn the_ladder_has_every_row() {
+    let ladder = read("tests/ladder.txt");
+    let lines = ladder.lines().filter(|line| !line.starts_with('#'));
+    let rows_of_ladder: Vec<(&str, &str, String)> = lines
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let [tiers, rung, least] = [(); 3].map(|()| words.next().expect("four columns"));
+            assert!(least.parse::<u32>().is_ok_and(|least| least > 0), "{line}");
+            (tiers, rung, words.collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    let has = |tiers: &[&str], rung: &str, place: &str| {
+        let row =
+            |row: &&(&str, &str, String)| row.1 == rung && row.2 == place && tiers.contains(&row.0);
+        let found = rows_of_ladder.iter().find(row);
+        assert!(found.is_some(), "no row {tiers:?} {rung} {place}");
+    };
+    for (tiers, rung, places) in LADDER {
+        for place in *places {
+            has(&[tiers], rung, place);
+        }
+    }
+    const ALL: &[&str] = &["quick+", "run+", "all+"];
+    for row in rows() {
+        let triple = text(&row, "triple");
+        has(ALL, "style", &format!("clippy {triple}"));
+        for rung in row["rungs"].as_array().unwrap() {
+            let rung = match rung.as_integer() {
+                Some(1) => "unit",
+                Some(2) => "integration",
+                Some(3) => "freestanding",
+                other => panic!("{triple}: rung {other:?}"),
+            };
+            has(ALL, rung, triple);
+        }
+    }
+    let machines: toml::Table = read("qemu/machines.toml").parse().unwrap();
+    for machine in machines["machine"].as_array().unwrap() {
+        let name = text(machine, "name");
+        let filesystems = machine["filesystems"].as_array().unwrap().iter();
+        let mut filesystems: Vec<&str> = filesystems.map(|name| name.as_str().unwrap()).collect();
+        // The journal modes are about power cuts, and vfat has no long files.
+        filesystems.retain(|name| !name.starts_with("ext4-") && *name != "vfat");
+        if filesystems.is_empty() {
+            filesystems.push("none");
+        }
+        for filesystem in filesystems {
+            let is_default = machine["default"].as_bool() == Some(true) && filesystem == "ext4";
+            let tiers: &[&str] = if is_default { &["all+"] } else { &["full"] };
+            has(tiers, "kernels", &format!("{name} {filesystem}"));
+        }
+    }
+}
+
 #[test]
 fn cargo_links_and_runs_every_row() {
     let config: toml::Table = read(".cargo/config.toml").parse().unwrap();

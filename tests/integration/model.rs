@@ -99,8 +99,7 @@ fn what_was_promised_is_on_the_medium() {
             Err(reason) => return skip(NAME, &reason),
         };
         let config = ProptestConfig {
-            // An emulator takes ten times as long.
-            cases: if few_steps() { 8 } else { 60 },
+            cases: rawmap_tests::rounds(60),
             failure_persistence: None,
             ..ProptestConfig::default()
         };
@@ -299,7 +298,7 @@ fn what_was_promised_is_there_on_a_device_that_fails() {
     for on in [On::Device, On::Ext4] {
         let config = ProptestConfig {
             // Each makes a file system.
-            cases: if few_steps() { 3 } else { 24 },
+            cases: rawmap_tests::rounds(24),
             failure_persistence: None,
             max_shrink_iters: 100,
             ..ProptestConfig::default()

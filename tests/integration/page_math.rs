@@ -28,7 +28,7 @@ fn fits(value: u128) -> Option<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if rawmap_tests::machine().is_some() { 200 } else { 2000 }) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(rawmap_tests::rounds(2000)) })]
 
     #[test]
     fn rounding_agrees_with_wide_division(page in page(), value in number()) {

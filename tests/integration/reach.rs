@@ -7,7 +7,7 @@ use rawmap_core::{
     Advice, Errno, Error, MmapMut, MmapOptions, MmapRaw, RemapOptions, page_size, reserve,
 };
 use rawmap_tests::disk::{FailingDisk, On, SmallDisk};
-use rawmap_tests::{few_steps, is_slow, skip};
+use rawmap_tests::{is_slow, rounds, skip};
 
 use crate::IsRange as _;
 use crate::{file_of, file_with, pattern, store};
@@ -302,7 +302,7 @@ fn what_cannot_grow_stays_as_it_was() {
 /// Two handles of one log, each reserving room for its own part. What one has stored there stays.
 #[test]
 fn two_reserves_at_once_take_nothing_from_each_other() {
-    let rounds = if few_steps() { 50 } else { 500 };
+    let times = rounds(500);
     let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
     let path = folder.path().join("log");
     let options = || {
@@ -317,7 +317,7 @@ fn two_reserves_at_once_take_nothing_from_each_other() {
             "this file system reserves nothing",
         );
     }
-    for round in 0..rounds {
+    for round in 0..times {
         let file = options().open(&path).unwrap();
         file.set_len(0).unwrap();
         file.set_len(4096).unwrap();
@@ -348,8 +348,8 @@ fn two_reserves_at_once_take_nothing_from_each_other() {
 /// A peer that makes the file longer while a map grows: the file is as long as the longest asked for.
 #[test]
 fn to_grow_beside_a_peer_shortens_nothing() {
-    let rounds = if few_steps() { 50 } else { 300 };
-    for round in 0..rounds {
+    let times = rounds(300);
+    for round in 0..times {
         let file = file_of(4096);
         let mut map = MmapRaw::map_raw(&file).unwrap();
         let peer = file.try_clone().unwrap();

@@ -38,9 +38,28 @@ pub fn is_slow() -> bool {
     emulator().is_some() || machine().is_some()
 }
 
-/// Returns whether tests of random steps take few: where each is slow, and in `tests/run quick`.
+/// Returns how many percent of their random rounds the tests make: `RAWMAP_EFFORT`; without it all, and 5 where each is
+/// emulated.
+///
+/// # Panics
+///
+/// Where `RAWMAP_EFFORT` is no number from 1 on.
+pub fn effort() -> u32 {
+    let Ok(asked) = env::var("RAWMAP_EFFORT") else {
+        return if is_slow() { 5 } else { 100 };
+    };
+    let percent = asked.parse().ok().filter(|percent| *percent > 0);
+    percent.unwrap_or_else(|| panic!("RAWMAP_EFFORT is {asked:?}, not percent"))
+}
+
+/// Returns how many of so many random rounds a test makes: [`effort`], and at least 3.
+pub fn rounds(all: u32) -> u32 {
+    (all * effort() / 100).max(3)
+}
+
+/// Returns whether tests make too few random rounds for what comes up seldom.
 pub fn few_steps() -> bool {
-    is_slow() || env::var_os("RAWMAP_FEW_STEPS").is_some()
+    effort() < 100
 }
 
 /// A command that runs a program of this target, through the emulator where there is one.
