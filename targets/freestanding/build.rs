@@ -1,19 +1,9 @@
-//! Linker flags of a program that brings its own start: no libc, no dynamic loader, one segment.
+//! Links programs that bring their own start.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=no-unwind.ld");
-    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    println!("cargo::rustc-link-arg-bins=-T{folder}/no-unwind.ld");
-    for flag in [
-        "-nostartfiles",
-        "-nodefaultlibs",
-        "-static",
-        "-Wl,--no-eh-frame-hdr",
-        "-no-pie",
-        "-Wl,--gc-sections,--build-id=none,--hash-style=gnu",
-        "-Wl,-z,noseparate-code,-z,norelro",
-    ] {
+    let flags = std::env::var("DEP_RAWMAP_START_FLAGS").expect("rawmap-start tells them");
+    for flag in flags.split('\u{1f}') {
         println!("cargo::rustc-link-arg-bins={flag}");
     }
 }

@@ -70,7 +70,9 @@ fn links_lead_somewhere() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "core/README.md",
+        "core/DESIGN.md",
         "std/README.md",
+        "std/COMPARISON.md",
         "std/DEVICES.md",
         "std/STORAGE.md",
         "qemu/README.md",
@@ -152,7 +154,7 @@ const LADDER: &[(&str, &str, &[&str])] = &[
     ("all", "setup", &["all"]),
     ("full", "setup", &["full"]),
     ("quick+", "style", &["format"]),
-    ("all+", "style", &["shell"]),
+    ("all+", "style", &["shell", "pictures"]),
     ("quick+", "docs", &["host"]),
     ("quick+", "model", &["host"]),
     ("quick+", "unit", &["x86_64-unknown-linux-gnu"]),
@@ -160,6 +162,9 @@ const LADDER: &[(&str, &str, &[&str])] = &[
     ("quick", "planted", &["smoke"]),
     ("all+", "msrv", &["host"]),
     ("all+", "consumers", &["host"]),
+    ("all+", "deny", &["host"]),
+    ("all+", "typos", &["host"]),
+    ("all+", "api", &["host"]),
     ("all+", "miri", &["host"]),
     ("all+", "loom", &["host"]),
     ("all+", "tsan", &["host"]),
@@ -231,7 +236,10 @@ fn the_ladder_has_every_row() {
             let rung = match rung.as_integer() {
                 Some(1) => "unit",
                 Some(2) => "integration",
-                Some(3) => "freestanding",
+                Some(3) => {
+                    has(ALL, "new", triple);
+                    "freestanding"
+                }
                 other => panic!("{triple}: rung {other:?}"),
             };
             has(ALL, rung, triple);
