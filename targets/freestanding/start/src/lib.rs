@@ -227,7 +227,7 @@ mod memory {
     #[unsafe(no_mangle)]
     extern "C" fn __aeabi_unwind_cpp_pr1() {}
 
-    /// Rust's atomic operations on aarch64 ask libc for the CPU's features before `main`, which nobody
+    /// Rust's atomic operations on aarch64 ask libc for the CPU's features before `main`, which nothing
     /// calls here: without an answer they take those that every CPU has.
     #[cfg(target_arch = "aarch64")]
     #[unsafe(no_mangle)]
