@@ -78,8 +78,12 @@ pub fn skips(folder: &Path, ladder: &str) -> Result<(String, Vec<String>)> {
     let mut logs = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
-        let text = std::fs::read(entry.path())?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        // What the script keeps for itself, among it folders.
+        if name.starts_with('.') {
+            continue;
+        }
+        let text = std::fs::read(entry.path()).with_context(|| name.clone())?;
         logs.extend(Log::parse(&name, &String::from_utf8_lossy(&text)));
     }
     Ok(judge(&rows.skip, &logs, ladder))
@@ -181,8 +185,16 @@ mod tests {
 
     #[test]
     fn each_row_of_the_list_is_read() {
-        let nothing = tempfile::tempdir().unwrap();
-        let (table, wrong) = skips(nothing.path(), "all").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let found = || skips(folder.path(), "all").unwrap();
+        let (table, wrong) = found();
         assert!(table.lines().count() == 4 && wrong.is_empty());
+        // The script's own files and folders are no logs.
+        std::fs::create_dir(folder.path().join(".new-program")).unwrap();
+        let log = "running 1 test\nskip: device::it: why\n";
+        std::fs::write(folder.path().join(".guest-integration x86_64"), log).unwrap();
+        assert_eq!(found(), (table, wrong));
+        std::fs::write(folder.path().join("integration-x86_64"), log).unwrap();
+        assert_eq!(found().1.len(), 1);
     }
 }
