@@ -212,6 +212,16 @@ impl MmapOptions {
     /// first touch of each page waits for the medium. What is dirty there is stored first; where that fails, or has
     /// failed before and was not told, so does this, and no page is dropped. Pages that another map or lock holds stay
     /// as they are. It is of no use together with [`populate`](Self::populate).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use rawmap_core::{AsFd, Error, MmapOptions, MmapRaw};
+    /// /// A ring of records, of which each is flushed.
+    /// fn ring(file: impl AsFd) -> Result<MmapRaw, Error> {
+    ///     MmapOptions::new().scattered().map_raw(file)
+    /// }
+    /// ```
     #[doc(alias = "MADV_RANDOM")]
     #[inline]
     pub const fn scattered(&mut self) -> &mut Self {

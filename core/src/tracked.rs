@@ -127,6 +127,18 @@ impl<const N: usize> Tracked<N> {
     /// # Errors
     ///
     /// - As for [`commit`](Self::commit). The ranges of all groups then stay pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use rawmap_core::{MmapMut, Tracked};
+    /// let mut map = Tracked::<4>::new(MmapMut::map_anon(1 << 20)?);
+    /// map.write(0, &[1])?;
+    /// map.write(1 << 19, &[2])?;
+    /// // Two calls, as the gap is too wide: two flushes of the device, and no page between is looked at.
+    /// assert_eq!(map.commit_with(4096)?.calls, 2);
+    /// # Ok::<(), rawmap_core::Error>(())
+    /// ```
     #[inline]
     pub fn commit_with(&mut self, gap: usize) -> Result<Commit, Error> {
         self.map.as_raw().check_sound(Span::whole(0))?;

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 #![allow(
     clippy::std_instead_of_core,
@@ -16,6 +17,8 @@ struct Readme;
 mod desc;
 #[cfg(feature = "fault")]
 pub mod fault;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod map;
 pub mod memfd;
 mod options;

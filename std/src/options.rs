@@ -98,6 +98,20 @@ impl MmapOptions {
     /// fcntl(2) record locks that the process holds on it: with this option, dropping the map does.
     /// flock(2) and open file description locks stay. `make_read_only` and `make_exec` close it, too. For [`map_mut`](Self::map_mut), [`map_raw`](Self::map_raw),
     /// [`map_raw_read_only`](Self::map_raw_read_only) and [`map_raw_sealed`](Self::map_raw_sealed); others refuse it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let file = tempfile::tempfile()?;
+    /// # file.set_len(1 << 20)?;
+    /// // SAFETY: nothing else uses this file.
+    /// let mut map = unsafe { rawmap::MmapOptions::new().keep_file().map_mut(&file)? };
+    /// map.fill(7);
+    /// map.flush_async()?; // Write-back starts.
+    /// // Other work. Then, with less to wait for:
+    /// map.flush()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[inline]
     pub fn keep_file(&mut self) -> &mut Self {
         self.keep_file = true;

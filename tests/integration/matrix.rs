@@ -118,6 +118,49 @@ fn links_lead_somewhere() {
     assert!(links > 30, "{links} links");
 }
 
+/// Each kernel that the documentation of a call names is in the table of the guide.
+#[test]
+fn the_guide_has_every_kernel_of_the_docs() {
+    let table = read("std/guide/kernels.md");
+    let mut missing = Vec::new();
+    let mut found = 0;
+    let sources = ["core/src", "std/src"].map(|folder| files(&root().join(folder)));
+    // What is private says more.
+    let private = |path: &std::path::PathBuf| path.to_string_lossy().contains("core/src/sys");
+    for path in sources.into_iter().flatten().filter(|path| !private(path)) {
+        let source = std::fs::read_to_string(&path).unwrap();
+        for line in source.lines().filter(|line| line.contains("///")) {
+            for (_, rest) in line
+                .match_indices("Linux ")
+                .map(|(at, _)| line.split_at(at + 6))
+            {
+                let version = rest.split(|of: char| !(of.is_ascii_digit() || of == '.'));
+                let version = version.map(|word| word.trim_matches('.')).next().unwrap();
+                if version.contains('.') {
+                    found += 1;
+                    if !table.contains(version) {
+                        missing.push(format!("{}: {version}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(found > 20, "{found}");
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
 /// A reader sees code soon, and need not read for long.
 #[test]
 fn the_readme_is_short() {
@@ -156,6 +199,7 @@ const LADDER: &[(&str, &str, &[&str])] = &[
     ("quick+", "style", &["format"]),
     ("all+", "style", &["shell", "pictures"]),
     ("quick+", "docs", &["host"]),
+    ("all+", "docs", &["docs.rs"]),
     ("quick+", "model", &["host"]),
     ("quick+", "unit", &["x86_64-unknown-linux-gnu"]),
     ("quick+", "integration", &["x86_64-unknown-linux-gnu"]),

@@ -284,6 +284,16 @@ impl MmapRaw {
     ///
     /// In each case the map stays as it is, failed.
     #[cold]
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use rawmap_core::{Error, MmapRaw};
+    /// fn store(map: &MmapRaw, at: usize, word: u32) -> Result<(), Error> {
+    ///     map.shared().store(at, word)?;
+    ///     map.flush_range(at, 4).or_else(|_| map.retry_flush()) // Once more, and then it is the caller's.
+    /// }
+    /// ```
     pub fn retry_flush(&self) -> Result<(), Error> {
         self.retry(Span::whole(0), || Ok(()))
     }

@@ -29,6 +29,19 @@ impl MmapRaw {
     ///   [`advise_range`](Self::advise_range)) or of huge pages (`EINVAL`), the file is not open for writing (`EBADF`,
     ///   `EINVAL`), is sealed (`EPERM`) or would pass the largest length (`EFBIG`; past `RLIMIT_FSIZE` SIGXFSZ, too).
     /// - [`Error::Unreachable`]: `file` is not the one that is mapped, or another process truncated it meanwhile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use rawmap_core::{MmapRaw, memfd::MemfdOptions, reserve};
+    /// # let file = MemfdOptions::new().create(c"log")?;
+    /// # reserve(&file, 0, 4096)?;
+    /// let mut map = MmapRaw::map_raw(&file)?;
+    /// map.grow(&file, 3 * map.len())?; // Pointers of before are stale.
+    /// map.shared().write(8192, b"behind the old end")?;
+    /// map.flush()?;
+    /// # Ok::<(), rawmap_core::Error>(())
+    /// ```
     pub fn grow<F: AsFd>(&mut self, file: F, new_len: usize) -> Result<(), Error> {
         let old_len = self.len;
         if new_len <= old_len {

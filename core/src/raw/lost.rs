@@ -212,6 +212,20 @@ mod contained {
         /// # References
         ///
         /// - [mmap(2)](https://man7.org/linux/man-pages/man2/mmap.2.html)
+        ///
+        /// # Examples
+        ///
+        /// ```no_run
+        /// # use rawmap_core::{AsFd, Error, MmapRaw};
+        /// /// Goes on with a file that a peer has truncated, and made long again.
+        /// fn store(map: &mut MmapRaw, file: impl AsFd, word: u32) -> Result<(), Error> {
+        ///     if let Some(from) = map.lost() {
+        ///         map.recover(file)?; // What was stored from `from` on, and not flushed, is gone.
+        ///     }
+        ///     map.shared().store(0, word)?;
+        ///     map.flush_range(0, 4) // `Lost` again, if the file is still short.
+        /// }
+        /// ```
         pub fn recover<F: AsFd>(&mut self, file: F) -> Result<(), Error> {
             let Some(place) = self.place() else {
                 return Ok(());
@@ -270,6 +284,17 @@ mod contained {
         /// # Errors
         ///
         /// - [`Error::Lost`]: the first byte that was lost. What the closure gave is dropped: it may have been made of zeros.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # use rawmap_core::{Error, MmapRaw};
+        /// /// The sum of all words, and not one with zeros of a page that was lost meanwhile.
+        /// fn sum(map: &MmapRaw) -> Result<u64, Error> {
+        ///     let word = |at| map.shared().load::<u32>(at).map(u64::from);
+        ///     map.try_with(|map| (0..map.len() / 4).map(|number| word(number * 4)).sum())?
+        /// }
+        /// ```
         pub fn try_with<R>(&self, body: impl FnOnce(&Self) -> R) -> Result<R, Error> {
             let Some(place) = self.place() else {
                 return Ok(body(self));
