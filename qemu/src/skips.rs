@@ -63,7 +63,7 @@ impl Log {
             (Some("freestanding"), "freestanding" | "kernels") => self.has_freestanding,
             (Some("freestanding"), _) => false,
             (Some("bench"), "bench") => test == format!("bench::{}", self.place),
-            (Some(script @ ("pagesize" | "bench")), rung) => script == rung,
+            (Some(script @ ("pagesize" | "bench" | "killed")), rung) => script == rung,
             (_, "integration" | "kernels") => self.has_programs,
             _ => false,
         }

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::process::Command;
 
 use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, RemapOptions};
+use rawmap_tests::disk::loop_device;
 use rawmap_tests::{emulator, skip};
 
 use crate::{Told as _, file_of, file_with, libc_page_size, pattern};
@@ -84,49 +85,15 @@ fn a_character_device_has_no_length_of_its_own() {
     map[4999] = 1;
 }
 
-/// A loop device over a file, for as long as this lives.
-struct LoopDevice(String);
-
-impl LoopDevice {
-    fn over(path: &std::path::Path) -> Result<Self, String> {
-        let output = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(path)
-            .output()
-            .map_err(|error| format!("losetup: {error}"))?;
-        if output.status.success() {
-            Ok(Self(
-                String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            ))
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
-}
-
 #[test]
 fn a_block_device_has_the_length_of_the_device() {
     const NAME: &str = "fixes::a_block_device_has_the_length_of_the_device";
-    if emulator().is_some() {
-        return skip(NAME, "losetup is not run in the emulator");
-    }
-    let mut backing = tempfile::NamedTempFile::new_in(crate::test_dir()).unwrap();
+    let mut backing = tempfile::tempfile_in(crate::test_dir()).unwrap();
     io::Write::write_all(&mut backing, &pattern(1 << 20)).unwrap();
-    let device = match LoopDevice::over(backing.path()) {
-        Ok(device) => device,
+    let file = match loop_device(&backing) {
+        Ok((file, _)) => file,
         Err(reason) => return skip(NAME, &reason),
     };
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(&device.0)
-        .unwrap();
     let theirs = memmap2::MmapRaw::map_raw(&file).unwrap();
     assert_eq!(theirs.len(), 0, "the control: memmap2 gives an empty map");
     let ours = MmapRaw::map_raw(&file).unwrap();

@@ -226,6 +226,7 @@ const LADDER: &[(&str, &str, &[&str])] = &[
             "riscv64gc-unknown-linux-gnu",
         ],
     ),
+    ("all+", "killed", &["host"]),
     ("all+", "pagesize", &["aarch64-unknown-linux-gnu"]),
     ("run", "kernels", &["armv7 ext4 few"]),
     ("run", "powercut", &["armv7 ext4"]),
@@ -394,6 +395,7 @@ fn allowed_skips_name_tests() {
                     .concat()
             }
             "pagesize" => read("tests/run"),
+            "killed" => read("tests/killed"),
             "bench" => read("tests/benches/durable.rs"),
             "walk" => read("tests/walk/main.rs"),
             _ => {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use super::{SmallDisk, detach, io_text, run, text};
+use super::{SmallDisk, io_text, loops, opens_new, run, text};
 
 /// A file of holes on an ext4 that finds no place for them when they are written: most of its bitmaps are where its device
 /// ends early. The file system throws the bytes away, and tells it once, to the call that starts the write-back.
@@ -22,7 +22,7 @@ impl NoBitmaps {
     pub fn new() -> Result<Self, String> {
         let (small, file) = SmallDisk::with(40 << 20, |folder| {
             let (image, mount) = (folder.join("image"), folder.join("mount"));
-            let created = File::create(&image).map_err(io_text)?;
+            let created = opens_new(&image)?;
             created.set_len(32 << 20).map_err(io_text)?;
             // A bitmap each MiB, in its own place.
             let apart = "^flex_bg,^has_journal,^uninit_bg,^metadata_csum";
@@ -30,17 +30,13 @@ impl NoBitmaps {
             let make = ["-q", "-F", "-b", "1024", "-g", "1024", "-O", apart, image];
             run("mkfs.ext4", &make)?;
             fs::create_dir(&mount).map_err(io_text)?;
-            let options = "loop,no_prefetch_block_bitmaps";
-            run(
-                "mount",
-                &["-t", "ext4", "-o", options, image, text(&mount)?],
-            )?;
+            let (_device, path) = loops::over(&created)?;
+            loops::mount(&path, &mount, "ext4", "no_prefetch_block_bitmaps")?;
             let mut open = File::options();
             open.read(true).write(true).create_new(true);
-            let file = open.open(mount.join("file"));
-            detach(text(&mount)?)?;
+            let file = open.open(mount.join("file")).map_err(io_text)?;
             created.set_len(1 << 20).map_err(io_text)?;
-            file.map_err(io_text)
+            Ok(file)
         })?;
         Ok(Self {
             file,

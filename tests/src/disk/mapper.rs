@@ -1,10 +1,11 @@
 //! A block device of the device mapper's.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 
-use super::{io_text, opens, run, text};
+use super::{io_text, loops, opens, run};
 
 /// What the device mapper is told through.
 pub(crate) const MAPPER: &str = "/dev/mapper/control";
@@ -13,8 +14,13 @@ pub(crate) const MAPPER: &str = "/dev/mapper/control";
 #[derive(Debug)]
 pub struct MapperDisk {
     name: String,
-    image: tempfile::NamedTempFile,
-    device: String,
+    /// With its last descriptor the device goes away.
+    device: File,
+    /// And the one below: no table has it while requests fail.
+    _below: File,
+    loops: String,
+    /// A file without a name.
+    image: File,
 }
 
 impl MapperDisk {
@@ -28,27 +34,20 @@ impl MapperDisk {
     /// Why not: there is no device mapper, or this process may not use it.
     pub fn new(name: &str) -> Result<Self, String> {
         opens(MAPPER).map_err(|error| format!("no device mapper: {MAPPER}: {error}"))?;
-        let image = tempfile::NamedTempFile::new().map_err(io_text)?;
-        image.as_file().set_len(Self::LEN).map_err(io_text)?;
-        let device = run("losetup", &["--find", "--show", text(image.path())?])?;
-        let disk = Self {
+        let image = tempfile::tempfile().map_err(io_text)?;
+        image.set_len(Self::LEN).map_err(io_text)?;
+        let (below, loops) = loops::over(&image)?;
+        let table = table("linear", &loops);
+        run("dmsetup", &["create", name, "--table", &table])?;
+        let device = opens(&format!("/dev/mapper/{name}")).map_err(io_text);
+        run("dmsetup", &["remove", "--deferred", name])?;
+        Ok(Self {
             name: name.to_owned(),
-            device: device.trim().to_owned(),
+            device: device?,
+            _below: below,
+            loops,
             image,
-        };
-        run(
-            "dmsetup",
-            &["create", name, "--table", &disk.table("linear")],
-        )?;
-        Ok(disk)
-    }
-
-    fn table(&self, target: &str) -> String {
-        let end = match target {
-            "linear" => format!(" {} 0", self.device),
-            _ => String::new(),
-        };
-        format!("0 {} {target}{end}", Self::LEN / 512)
+        })
     }
 
     /// Opens the device.
@@ -57,8 +56,8 @@ impl MapperDisk {
     ///
     /// As open(2).
     pub fn open(&self) -> io::Result<File> {
-        let path = Path::new("/dev/mapper").join(&self.name);
-        File::options().read(true).write(true).open(path)
+        // Its name may be gone.
+        opens(&format!("/proc/self/fd/{}", self.device.as_raw_fd()))
     }
 
     /// From now on every request fails, or none.
@@ -67,7 +66,7 @@ impl MapperDisk {
     ///
     /// Where the device mapper refuses.
     pub fn fail(&self, fails: bool) {
-        let table = self.table(if fails { "error" } else { "linear" });
+        let table = table(if fails { "error" } else { "linear" }, &self.loops);
         let steps: [&[&str]; 3] = [
             &["suspend", "--noflush", "--nolockfs", &self.name],
             &["load", &self.name, "--table", &table],
@@ -85,24 +84,18 @@ impl MapperDisk {
     /// Where it cannot be read.
     pub fn medium(&self, offset: usize, len: usize) -> Vec<u8> {
         // The loop device writes to the image's pages.
-        let bytes = fs::read(self.image.path()).expect("the image is there");
-        bytes[offset..offset + len].to_vec()
+        let mut bytes = vec![0; len];
+        self.image
+            .read_exact_at(&mut bytes, offset as u64)
+            .expect("inside the image");
+        bytes
     }
 }
 
-impl Drop for MapperDisk {
-    fn drop(&mut self) {
-        for (tool, arguments) in [
-            ("dmsetup", ["remove", "--retry", &self.name]),
-            ("losetup", ["--detach", &self.device, ""]),
-        ] {
-            let arguments: Vec<_> = arguments
-                .into_iter()
-                .filter(|word| !word.is_empty())
-                .collect();
-            if let Err(error) = run(tool, &arguments) {
-                eprintln!("{error}");
-            }
-        }
-    }
+fn table(target: &str, loops: &str) -> String {
+    let end = match target {
+        "linear" => format!(" {loops} 0"),
+        _ => String::new(),
+    };
+    format!("0 {} {target}{end}", MapperDisk::LEN / 512)
 }

@@ -1,0 +1,86 @@
+//! Loop devices, and mounts that no other process sees.
+
+use std::fs::File;
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use linux_raw_sys::loop_device::{
+    LO_FLAGS_AUTOCLEAR, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config,
+};
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use super::{io_text, opens};
+
+/// Makes a loop device over a file, and returns it with its path. The kernel takes it away with the last descriptor and mount of
+/// it, also where the process is killed: `losetup` could say so only afterwards.
+///
+/// # Errors
+///
+/// Why not: this process may not, or the kernel has none.
+pub fn over(file: &File) -> Result<(File, String), String> {
+    let control = opens("/dev/loop-control").map_err(|error| format!("loop-control: {error}"))?;
+    // Another process may be faster.
+    for _ in 0..100 {
+        // SAFETY: takes no argument.
+        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
+        if number < 0 {
+            return Err(format!("LOOP_CTL_GET_FREE: {}", io::Error::last_os_error()));
+        }
+        let path = format!("/dev/loop{number}");
+        let device = opens(&path).map_err(|error| format!("{path}: {error}"))?;
+        // SAFETY: zeros are numbers.
+        let mut config: loop_config = unsafe { zeroed() };
+        config.fd = file.as_raw_fd().unsigned_abs();
+        config.info.lo_flags = LO_FLAGS_AUTOCLEAR as _;
+        // SAFETY: reads a structure.
+        let done =
+            unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) };
+        let error = io::Error::last_os_error();
+        match (done, error.raw_os_error()) {
+            (0, _) => return Ok((device, path)),
+            (_, Some(libc::EBUSY)) => {}
+            _ => return Err(format!("LOOP_CONFIGURE of {path}: {error}")),
+        }
+    }
+    Err("no loop device stays free".to_owned())
+}
+
+/// Runs a closure in a mount namespace of its own. What it mounts is there as long as what it opens on it, and goes away with
+/// that where the process is killed, too.
+///
+/// # Errors
+///
+/// Why not: this process may not. Or what the closure says.
+pub fn apart<T: Send>(first: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    // A namespace is a thread's own.
+    let body = || {
+        // SAFETY: this thread shares no folder with another from here on, and uses full paths.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+            return Err(format!("unshare: {}", io::Error::last_os_error()));
+        }
+        // Or the mounts would come to the namespace that this one is a copy of.
+        let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", flags).map_err(|errno| format!("mount of /: {errno}"))?;
+        first()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, body);
+        let thread = thread.map_err(io_text)?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Mounts a file system, or a device's, on a folder.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn mount(what: &str, on: &Path, kind: &str, options: &str) -> Result<(), String> {
+    let data = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
+    rustix::mount::mount(what, on, kind, MountFlags::empty(), data.as_c_str())
+        .map_err(|errno| format!("mount of {what} as {kind}: {errno}"))
+}
