@@ -368,28 +368,32 @@ fn a_retry_changes_no_byte_beside_other_writers() {
         // SAFETY: aligned, in the map, and all use it atomically.
         unsafe { AtomicU32::from_ptr(address) }
     };
-    let added = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut added = 0;
-            while !stop.load(Ordering::Relaxed) {
-                for page in 0..pages {
-                    word(page).fetch_add(1, Ordering::Relaxed);
+    let beside_a_writer = || {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut added = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    for page in 0..pages {
+                        word(page).fetch_add(1, Ordering::Relaxed);
+                    }
+                    added += 1;
+                    started.store(true, Ordering::Relaxed);
                 }
-                added += 1;
-                started.store(true, Ordering::Relaxed);
+                added
+            });
+            // On a busy machine its turn may come late.
+            while !started.load(Ordering::Relaxed) {
+                std::thread::yield_now();
             }
-            added
-        });
-        // On a busy machine its turn may come late.
-        while !started.load(Ordering::Relaxed) {
-            std::thread::yield_now();
-        }
-        for _ in 0..50 {
-            map.retry_flush().unwrap();
-        }
-        stop.store(true, Ordering::Relaxed);
-        writer.join().unwrap()
-    });
+            for _ in 0..50 {
+                map.retry_flush().unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            writer.join().unwrap()
+        })
+    };
+    const NAME: &str = "failing::a_retry_changes_no_byte_beside_other_writers";
+    let added = crate::with_watchdog(NAME, beside_a_writer);
     assert!(added > 0);
     for page in 0..pages {
         assert_eq!(word(page).load(Ordering::Relaxed), added);

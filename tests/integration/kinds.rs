@@ -74,6 +74,8 @@ fn in_child(body: impl FnOnce() -> i32) -> i32 {
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
+        // SAFETY: takes a number. Where it hangs it ends by SIGALRM.
+        unsafe { libc::alarm(300) };
         let status = body();
         // SAFETY: ends the child without running the test harness's destructors.
         unsafe { libc::_exit(status) };

@@ -34,7 +34,7 @@ mod writeback;
 use std::fs::File;
 use std::io::Write as _;
 
-use rawmap_tests::test_dir;
+use rawmap_tests::{machine, test_dir};
 
 /// Whether an error is about a range that ends past its limit.
 trait IsRange {
@@ -89,7 +89,10 @@ fn wait_for(
 }
 
 /// Runs what hangs where a wake-up is lost: then the whole test run ends, with a word on why.
-fn with_watchdog<T>(test: &str, patience: std::time::Duration, body: impl FnOnce() -> T) -> T {
+fn with_watchdog<T>(test: &str, body: impl FnOnce() -> T) -> T {
+    // Before tests/run ends all of them; a machine that is emulated takes longer.
+    let patience = if machine().is_some() { 600 } else { 240 };
+    let patience = std::time::Duration::from_secs(patience);
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {

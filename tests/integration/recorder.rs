@@ -26,6 +26,10 @@ fn events(lines: &[String], word: &str) -> BTreeSet<u64> {
 
 /// Runs the recorder, kills it when it has reported so many events, and gives its lines.
 fn run(path: &std::path::Path, arguments: &[&str], kill_after: usize) -> Vec<String> {
+    crate::with_watchdog("recorder", || lines_of(path, arguments, kill_after))
+}
+
+fn lines_of(path: &std::path::Path, arguments: &[&str], kill_after: usize) -> Vec<String> {
     let mut child = command(RECORDER)
         .arg(path)
         .args(arguments)
@@ -173,10 +177,12 @@ fn two_recorders_do_not_share_a_file() {
         .unwrap();
     let mut line = String::new();
     let mut output = BufReader::new(first.stdout.take().unwrap());
-    while !line.starts_with("stored") {
-        line.clear();
-        assert!(output.read_line(&mut line).unwrap() > 0);
-    }
+    crate::with_watchdog("recorder::two_recorders_do_not_share_a_file", || {
+        while !line.starts_with("stored") {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0);
+        }
+    });
     let second = command(RECORDER).arg(&path).output().unwrap();
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("another recorder"));

@@ -153,11 +153,8 @@ proptest! {
 #[test]
 fn writes_beside_commits_are_in_one_or_pending() {
     const NAME: &str = "tracked::writes_beside_commits_are_in_one_or_pending";
-    crate::with_watchdog(NAME, PATIENCE, write_beside_commits);
+    crate::with_watchdog(NAME, write_beside_commits);
 }
-
-/// Longer than any slow machine needs.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 
 fn write_beside_commits() {
     const THREADS: usize = 3;
@@ -266,27 +263,31 @@ fn a_signal_handler_writes_too() {
     // SAFETY: the thread's own id.
     let target = unsafe { libc::pthread_self() };
     let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                // SAFETY: the thread that writes lives until this one is joined.
-                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
-                std::thread::yield_now();
+    let write_beside_signals = || {
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // SAFETY: the thread that writes lives until this one is joined.
+                    unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                    std::thread::yield_now();
+                }
+            });
+            let mut turn = 0usize;
+            while WRITTEN.load(Ordering::Relaxed) < 500 && turn < 3_000_000 {
+                tracked
+                    .write(50_000 + turn % 500 * 64, &[turn as u8; 32])
+                    .unwrap();
+                turn += 1;
             }
+            done.store(true, Ordering::Relaxed);
+            sender.join().unwrap();
         });
-        let mut turn = 0usize;
-        while WRITTEN.load(Ordering::Relaxed) < 500 && turn < 3_000_000 {
-            tracked
-                .write(50_000 + turn % 500 * 64, &[turn as u8; 32])
-                .unwrap();
-            turn += 1;
-        }
-        done.store(true, Ordering::Relaxed);
-        sender.join().unwrap();
-    });
+    };
+    const NAME: &str = "tracked::a_signal_handler_writes_too";
+    crate::with_watchdog(NAME, write_beside_signals);
     assert_eq!(REFUSED.load(Ordering::Relaxed), 0, "it came in the middle");
     assert!(WRITTEN.load(Ordering::Relaxed) >= 500);
     tracked.commit().unwrap();
     assert!(!tracked.is_dirty());
-    assert_clean("tracked::a_signal_handler_writes_too", &file, 100_000);
+    assert_clean(NAME, &file, 100_000);
 }
