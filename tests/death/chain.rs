@@ -111,6 +111,23 @@ fn handle(how: &str, what: &str) {
     assert_eq!(result, 0);
 }
 
+/// Until a thread sleeps, and goes on to, or has ended. One that is only kept from running does not sleep.
+fn waits<T>(thread: &thread::JoinHandle<T>, number: libc::pid_t) {
+    let stat = format!("/proc/self/task/{number}/stat");
+    let mut asleep = 0;
+    while asleep < 20 && !thread.is_finished() {
+        thread::sleep(Duration::from_millis(5));
+        // After the name, which may have spaces.
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        let sleeps = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .starts_with('S');
+        asleep = if sleeps { asleep + 1 } else { 0 };
+    }
+}
+
 fn happen(what: &str) {
     match what {
         "sent" | "nested" | "big" => send(),
@@ -139,13 +156,18 @@ fn happen(what: &str) {
         }
         "reading" => {
             let (mut end, mut start) = std::io::pipe().unwrap();
-            // One read(2), which std does not repeat.
-            let reader = thread::spawn(move || end.read(&mut [0]).map_err(|error| error.kind()));
-            // Until it waits, and until it has been woken: on a busy machine, too.
-            thread::sleep(Duration::from_millis(150));
+            let (number, its_number) = std::sync::mpsc::channel();
+            let reader = thread::spawn(move || {
+                // SAFETY: takes nothing.
+                number.send(unsafe { libc::gettid() }).unwrap();
+                // One read(2), which std does not repeat.
+                end.read(&mut [0]).map_err(|error| error.kind())
+            });
+            let number = its_number.recv().unwrap();
+            waits(&reader, number);
             // SAFETY: a thread that is joined below.
             unsafe { libc::pthread_kill(reader.as_pthread_t(), libc::SIGBUS) };
-            thread::sleep(Duration::from_millis(150));
+            waits(&reader, number);
             let _ = start.write_all(&[1]);
             eprintln!("outcome: {:?}", reader.join().unwrap());
         }
