@@ -1,4 +1,4 @@
-//! [`DirtyRanges`]: which bytes were changed and are not on the medium yet.
+//! [`DirtyRanges`]: which bytes were changed and are not on stable storage yet.
 
 use core::fmt;
 

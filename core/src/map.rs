@@ -144,7 +144,7 @@ macro_rules! common {
 
             /// # Safety
             ///
-            /// - Nobody else changes the mapped bytes while a slice of them lives.
+            /// - No other code changes the mapped bytes while a slice of them lives.
             /// - The protection is what the type's slices need.
             #[inline]
             pub(crate) const unsafe fn from_raw(raw: MmapRaw) -> Self {
@@ -220,9 +220,9 @@ impl Mmap {
 
 impl MmapMut {
     forward! {
-        "Writes every changed byte to the medium and waits." flush()
+        "Writes every changed byte to stable storage and waits." flush()
         "Starts nothing on Linux; [`MmapRaw::start_writeback`] does." flush_async()
-        "Writes `len` bytes at `offset` to the medium and waits." flush_range(offset: usize, len: usize)
+        "Writes `len` bytes at `offset` to stable storage and waits." flush_range(offset: usize, len: usize)
         "Starts nothing on Linux; [`MmapRaw::start_writeback`] does."
         flush_async_range(offset: usize, len: usize)
     }

@@ -209,7 +209,7 @@ impl MmapOptions {
     /// Linux caches files in large folios, and a file system such as ext4 takes all of a folio for changed when one
     /// byte is stored to. With this option the cached pages of the file are dropped before it is mapped, and the map
     /// gets `MADV_RANDOM` before its first touch, so that they come back one by one. The price: no read-ahead, so the
-    /// first touch of each page waits for the medium. What is dirty there is stored first; where that fails, or has
+    /// first touch of each page waits for the device. What is dirty there is stored first; where that fails, or has
     /// failed before and was not told, so does this, and no page is dropped. Pages that another map or lock holds stay
     /// as they are. It is of no use together with [`populate`](Self::populate).
     ///

@@ -1,10 +1,10 @@
-//! [`reserve`]: room for a file on the medium. It needs no map.
+//! [`reserve`]: room for a file on the device. It needs no map.
 
 use crate::error::Error;
 use crate::raw::{allocate, extend_to};
 use crate::sys::AsFd;
 
-/// `fallocate` -- gives `len` bytes of a file at `offset` their place on the medium.
+/// `fallocate` -- gives `len` bytes of a file at `offset` their place on the device.
 ///
 /// A full disk is then an error now, and not a SIGBUS at a store to a map. Bytes that are there stay, holes become
 /// zeros, and a file that is shorter grows to the end of the

@@ -1,6 +1,6 @@
 //! [`Tracked`]: writes that are remembered, and commits that are few.
 //!
-//! From a write to the medium: [`Span::new`] checks the range, [`DirtyRanges::mark`] remembers it, the bytes
+//! From a write to stable storage: [`Span::new`] checks the range, [`DirtyRanges::mark`] remembers it, the bytes
 //! are copied; a commit asks `raw` for one flush over the hull, and forgets the ranges when that is `Ok`.
 
 #[cfg(feature = "critical-section")]
@@ -26,7 +26,7 @@ pub struct Commit {
     pub ranges: usize,
     /// Pages that hold them, of the map's page size. The kernel wrote these, and any other dirty page between them.
     pub pages: usize,
-    /// Calls that wait for the medium. Each costs one flush of the device, or one for each VMA where the map
+    /// Calls that wait for the device. Each costs one flush of the device, or one for each VMA where the map
     /// is split; see [`MmapRaw::advise_range`].
     pub calls: usize,
 }
@@ -98,7 +98,7 @@ impl<const N: usize> Tracked<N> {
         Ok(bytes.unwrap_or(&mut []))
     }
 
-    /// Writes all pending bytes to the medium, and waits: one msync(2) over the smallest range that holds them.
+    /// Writes all pending bytes to stable storage, and waits: one msync(2) over the smallest range that holds them.
     ///
     /// When this returns `Ok`, they survive a power cut; those of a private map are stored nowhere. If nothing is
     /// pending, it is `Ok` without a system call. Other dirty pages between the ranges are written too; with much of that see
@@ -121,7 +121,7 @@ impl<const N: usize> Tracked<N> {
     /// ranges, they are committed apart, with a flush of the device for each group.
     ///
     /// That pays where other pages of the file, in the gaps, are dirty for other reasons, and many: about
-    /// as many bytes as the medium writes in the time of a flush. Clean pages in a gap cost nothing. A
+    /// as many bytes as the device writes in the time of a flush. Clean pages in a gap cost nothing. A
     /// flush takes 0.1 to 5 ms, so a `gap` below a megabyte is seldom right.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl<const N: usize> Tracked<N> {
         Ok(done)
     }
 
-    /// Starts to write what is pending to the medium, and does not wait: a later commit then has less to
+    /// Starts to write what is pending to stable storage, and does not wait: a later commit then has less to
     /// wait for. It is still pending. `file` is the one that is mapped; see [`MmapRaw::start_writeback`].
     ///
     /// # Errors

@@ -12,5 +12,6 @@ macro_rules! pages {
 }
 
 pages! {
-    state_file log many_writers untrusted_peer registers real_time firmware from_memmap2 questions kernels
+    state_file log many_writers untrusted_peer registers real_time firmware boards from_memmap2 questions
+    kernels
 }

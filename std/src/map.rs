@@ -171,12 +171,12 @@ macro_rules! flush {
     ($map:ident) => {
         impl $map {
             forward! {
-                "Writes every changed byte to the medium and waits: `Ok` is on stable storage." flush()
-                "Writes `len` bytes at `offset` to the medium and waits, rounded out to whole pages."
+                "Writes every changed byte to stable storage and waits: it survives a power cut." flush()
+                "Writes `len` bytes at `offset` to stable storage and waits, rounded out to whole pages."
                 flush_range(offset: usize, len: usize)
             }
 
-            /// Starts to write every changed byte to the medium, if the map keeps its file; see
+            /// Starts to write every changed byte to stable storage, if the map keeps its file; see
             /// [`MmapOptions::keep_file`]. It does not wait: only a later [`flush`](Self::flush) promises anything.
             ///
             /// A map that keeps none asks by `msync` with `MS_ASYNC`, and on Linux that starts nothing:

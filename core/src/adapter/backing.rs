@@ -28,22 +28,22 @@ pub trait Backing: AsRef<[u8]> {
     /// - [`Error::OutOfRange`]: the range ends past the last byte.
     fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error>;
 
-    /// Waits until `len` bytes at `offset`, and perhaps others, are on the medium.
+    /// Waits until `len` bytes at `offset`, and perhaps others, are on stable storage.
     ///
     /// # Errors
     ///
     /// - [`Error::OutOfRange`]: the range ends past the last byte.
-    /// - What the medium says: see [`MmapMut::flush_range`] and [`Tracked::commit`].
+    /// - What the device says: see [`MmapMut::flush_range`] and [`Tracked::commit`].
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error>;
 
-    /// Waits until all of it is on the medium, also what was written before, and by others. A process that is killed
+    /// Waits until all of it is on stable storage, also what was written before, and by others. A process that is killed
     /// before it commits leaves such bytes: all processes read them, and they are not stored. The kernel may take them for
     /// stored although the device failed. So a map writes all of its pages that are in memory; see
     /// [`MmapRaw::retry_flush`](crate::MmapRaw::retry_flush).
     ///
     /// # Errors
     ///
-    /// - What the medium says: see [`MmapMut::flush`].
+    /// - What the device says: see [`MmapMut::flush`].
     fn commit_all(&mut self) -> Result<(), Error>;
 }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 /// end writes what fits; at the end it writes nothing: with embedded-io that is [`Error::AtEnd`], with std 0 bytes. A
 /// position past the end is allowed, and reads and writes nothing.
 ///
-/// What was written through it is on the medium when `flush` says `Ok`; what an earlier process left, and did not
+/// What was written through it is on stable storage when `flush` says `Ok`; what an earlier process left, and did not
 /// flush, need not be: see [`Backing::commit_all`]. Dropping the cursor flushes nothing.
 ///
 /// `Read`, `BufRead` and `Seek` want a map that is `AsRef<[u8]>`, `Write` a [`Backing`].
@@ -134,7 +134,7 @@ impl<B: Backing> Cursor<B> {
         Ok(count)
     }
 
-    /// Waits until all that was written is on the medium.
+    /// Waits until all that was written is on stable storage.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         let len = self.len();
         self.map.commit(0, len)

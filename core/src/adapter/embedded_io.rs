@@ -42,7 +42,7 @@ impl<B: Backing> Write for Cursor<B> {
         }
     }
 
-    /// Waits until all that was written is on the medium.
+    /// Waits until all that was written is on stable storage.
     fn flush(&mut self) -> Result<(), Error> {
         self.commit()
     }

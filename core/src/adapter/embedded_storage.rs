@@ -67,12 +67,12 @@ mod sealed {
 /// For sequential-storage take a `WRITE` of at least 4 bytes, better 8. Several power cuts in a row can
 /// lose what was acknowledged, more often with smaller words. The README has the numbers.
 ///
-/// # When is it on the medium?
+/// # When is it on stable storage?
 ///
 /// | made by | after `write` and `erase` are `Ok` | after `commit` is `Ok` |
 /// |---|---|---|
-/// | [`new`](Self::new) | on the medium: a write costs a flush of the device, an erase three | the same |
-/// | [`buffered`](Self::buffered) | in the file, for all processes; not on the medium | on the medium |
+/// | [`new`](Self::new) | on stable storage: a write costs a flush of the device, an erase three | the same |
+/// | [`buffered`](Self::buffered) | in the file, for all processes; not on stable storage | on stable storage |
 ///
 /// With `new` a power cut leaves what the traits allow, and what storage crates are built for. All that was done before
 /// is there. Of the write or the erase that was under way, each byte that it changes is old or new. All others are
@@ -87,7 +87,7 @@ mod sealed {
 /// write without an earlier one, which storage crates are *not* built for. It is for files that only have to
 /// outlive the process: when that is killed, at any moment, nothing that was `Ok` is lost.
 ///
-/// An error of the medium stays: every commit then fails, and with `new` every write and erase, until a retry of the
+/// An error of the device stays: every commit then fails, and with `new` every write and erase, until a retry of the
 /// map, by [`get_mut`](Self::get_mut). The bytes in memory are changed nevertheless, those of an erase in whole. The
 /// retry stores all of the map, also what was found in it.
 ///
@@ -114,7 +114,7 @@ mod sealed {
 pub struct Flash<B, K, const READ: usize, const WRITE: usize, const ERASE: usize> {
     backing: B,
     durable: bool,
-    /// Whether all of this map that was not written through the chip is on the medium.
+    /// Whether all of this map that was not written through the chip is on stable storage.
     stored: bool,
     behaviour: PhantomData<K>,
 }
@@ -129,7 +129,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         assert!(ERASE.is_multiple_of(WRITE), "ERASE is no multiple of WRITE");
     };
 
-    /// Takes a map: each write and each erase waits until it is on the medium.
+    /// Takes a map: each write and each erase waits until it is on stable storage.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// - [`Error::OutOfRange`]: the map is longer than 4,294,967,295 bytes, which is as far as the traits' offsets
     ///   reach. Map a part of the file.
     /// - [`Error::NotInUnits`]: its length is not a multiple of `ERASE`.
-    /// - What the medium says, as all of the map is stored first; see [`Backing::commit_all`]. Retry that very map:
+    /// - What the device says, as all of the map is stored first; see [`Backing::commit_all`]. Retry that very map:
     ///   the kernel tells such an error once, and another map of the file may then say `Ok`.
     pub fn new(backing: B) -> Result<Self, Refused<B>> {
         let mut chip = Self::buffered(backing)?;
@@ -175,14 +175,14 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         })
     }
 
-    /// Waits until all that was written and erased is on the medium.
+    /// Waits until all that was written and erased is on stable storage.
     ///
     /// The first time, and the first time after [`get_mut`](Self::get_mut), it stores all of the map: also what was
     /// found in it.
     ///
     /// # Errors
     ///
-    /// - What the medium says; see [`Backing::commit`].
+    /// - What the device says; see [`Backing::commit`].
     pub fn commit(&mut self) -> Result<(), Error> {
         let all = Span::whole(self.backing.as_ref().len());
         self.store(all)
@@ -203,7 +203,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         &self.backing
     }
 
-    /// Returns the map, to be changed: after an error of the medium, for a retry.
+    /// Returns the map, to be changed: after an error of the device, for a retry.
     ///
     /// The map may be written to, or another one put in its place: the next commit, or with [`new`](Self::new) the next
     /// write or erase, stores all of it.
@@ -245,7 +245,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
         self.done(span)
     }
 
-    /// What was changed stays before what will be: for a kill always, on the medium if that was asked for.
+    /// What was changed stays before what will be: for a kill always, on stable storage if that was asked for.
     fn done(&mut self, span: Span) -> Result<(), Error> {
         compiler_fence(Ordering::SeqCst);
         if self.durable {
@@ -314,7 +314,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// # Errors
     ///
     /// - [`Error::OutOfRange`], also where `to` is before `from`, and [`Error::NotInUnits`]: nothing was erased.
-    /// - What the medium says: all was erased in memory.
+    /// - What the device says: all was erased in memory.
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Error> {
         let Some(len) = to.checked_sub(from) else {
             let (offset, limit) = (from.into(), to.into());
@@ -354,7 +354,7 @@ impl<B: Backing, K: Behaviour, const READ: usize, const WRITE: usize, const ERAS
     /// # Errors
     ///
     /// - [`Error::OutOfRange`] and [`Error::NotInUnits`]: nothing was written.
-    /// - What the medium says: all was written in memory.
+    /// - What the device says: all was written in memory.
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), WRITE)?;
         self.change(span, bytes)
@@ -394,7 +394,7 @@ impl<B: Backing, const READ: usize, const WRITE: usize, const ERASE: usize> Stor
     /// # Errors
     ///
     /// - [`Error::OutOfRange`]: nothing was written.
-    /// - What the medium says: all was written in memory.
+    /// - What the device says: all was written in memory.
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         let span = self.span(offset, bytes.len(), 1)?;
         self.change(span, bytes)

@@ -26,7 +26,7 @@ impl<B: Backing> Write for Cursor<B> {
         Ok(self.put(bytes)?)
     }
 
-    /// Waits until all that was written is on the medium.
+    /// Waits until all that was written is on stable storage.
     fn flush(&mut self) -> Result<()> {
         Ok(self.commit()?)
     }

@@ -165,7 +165,7 @@ impl<const N: usize> Table<N> {
         })
     }
 
-    /// Takes a free place; `None` where there is none. The pages are mapped, and nobody accesses them yet.
+    /// Takes a free place; `None` where there is none. The pages are mapped, and no thread accesses them yet.
     pub(crate) fn insert(&self, _: CriticalSection<'_>, pages: Pages) -> Option<usize> {
         let free = |slot: &Slot| slot.base.load(Ordering::Relaxed) == 0;
         let place = self.slots.iter().position(free)?;
@@ -188,7 +188,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Frees a place. The pages are still mapped, and nobody accesses them any more.
+    /// Frees a place. The pages are still mapped, and no thread accesses them any more.
     pub(crate) fn remove(&self, _: CriticalSection<'_>, place: usize) {
         if let Some(slot) = self.slot(place) {
             slot.write(Pages::FREE);

@@ -98,7 +98,7 @@ impl Health {
 }
 
 impl MmapRaw {
-    /// `msync(.., MS_SYNC)` of the whole map -- writes every changed byte to the medium and waits.
+    /// `msync(.., MS_SYNC)` of the whole map -- writes every changed byte to stable storage and waits.
     ///
     /// When this returns `Ok`, the bytes survive a power cut. A signal that interrupts the wait
     /// does not end it. A private map ([`map_copy`](crate::MmapOptions::map_copy) and private anonymous
@@ -178,7 +178,7 @@ impl MmapRaw {
         self.ranged(Call::Msync, span, self.msync(span, MsyncFlags::ASYNC))
     }
 
-    /// `fsync` -- writes the bytes and all that is known of the file to the medium: its length and its times too.
+    /// `fsync` -- writes the bytes and all that is known of the file to stable storage: its length and its times too.
     ///
     /// [`flush`](Self::flush) stores what is needed to find the bytes again, and that includes the length on
     /// the file systems of Linux; the times it need not store. A file that was just created has its name in
@@ -207,7 +207,7 @@ impl MmapRaw {
         }
     }
 
-    /// `sync_file_range(.., SYNC_FILE_RANGE_WRITE)` -- starts to write `len` bytes at `offset` to the medium,
+    /// `sync_file_range(.., SYNC_FILE_RANGE_WRITE)` -- starts to write `len` bytes at `offset` to stable storage,
     /// and does not wait for it.
     ///
     /// A later [`flush`](Self::flush) then has less to wait for. Nothing is promised before that one
@@ -262,14 +262,15 @@ impl MmapRaw {
     /// The kernel does not tell which pages failed, so this takes all pages of the map that are in
     /// memory: they are all written, whatever their protection is, and holes of the file among them are filled. If the process may not write the file (it has given up
     /// root, say), the kernel does not tell which are in memory, and all are read. Do not wait long: a page that
-    /// the kernel takes for clean can be dropped when memory is short, and then reads as what the medium
+    /// the kernel takes for clean can be dropped when memory is short, and then reads as what the device
     /// has. [`Tracked`](crate::Tracked) looks for such pages.
     ///
     /// ext4 has a bug here (Linux 6.14, and 6.12 that took it over): of bytes whose first write to new blocks of the file
     /// failed, [reserved](crate::reserve) ones too, it keeps no record that they are written, and this is `Ok` in vain. Bytes
     /// that replace stored ones are not affected: flush a new file once, before it matters.
     ///
-    /// It does the same where no flush of this map failed. That is needed where several maps are of one open file: after
+    /// It does the same where no flush of this map failed. Call it after the start, if a process that had the file before was
+    /// killed: what is read may be in memory alone. And it is needed where several maps are of one open file: after
     /// a failure, retry each of them. The kernel tells the failure once, and a retry of one map may take the news from the
     /// others. A private map has nothing to retry.
     ///

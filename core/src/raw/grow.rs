@@ -1,4 +1,4 @@
-//! Extends a map with its file, and gives a file its place on the medium.
+//! Extends a map with its file, and gives a file its place on the device.
 //!
 //! Nothing here makes a file shorter: another process may have made it longer meanwhile, and have stored there.
 
@@ -16,7 +16,7 @@ impl MmapRaw {
     /// `file` is the one that is mapped, open for writing. Its space is reserved as [`reserve`](crate::reserve) does, so
     /// that a full disk is an error here and not a SIGBUS later. To a file system that cannot reserve (UBIFS, NFS before 4.2)
     /// zeros are appended: there the file may stay longer where that fails, and where two processes do it at once; on NFS no
-    /// other client may write. The map may move: pointers into it are then stale. The new length is on the medium after the
+    /// other client may write. The map may move: pointers into it are then stale. The new length is on stable storage after the
     /// next [`flush`](Self::flush) of the new bytes, or [`flush_all`](Self::flush_all). A map of huge pages does not grow.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl MmapRaw {
     /// `madvise(.., MADV_POPULATE_WRITE)` -- brings `len` bytes at `offset` into memory for writing, and
     /// finds out whether they can be written without a signal.
     ///
-    /// Like [`prefault_read`](Self::prefault_read), and the file system finds a place on the medium for
+    /// Like [`prefault_read`](Self::prefault_read), and the file system finds a place on the device for
     /// each page: on a full disk this is an error, and not a SIGBUS at the store. The
     /// pages become dirty, so a later flush writes all of them; to have room without that, use
     /// [`reserve`](crate::reserve). A private map gets its own copy of each page.
@@ -141,7 +141,7 @@ impl MmapRaw {
     }
 
     /// Makes the pages of the map dirty that are in memory, and changes nothing in them. A page that is
-    /// not has no bytes that the medium lacks. The first page that cannot be made dirty is told at the end.
+    /// not has no bytes that the device lacks. The first page that cannot be made dirty is told at the end.
     pub(crate) fn dirty_again(&self) -> Result<(), Error> {
         let whole = Span::whole(self.len);
         let mut first = Ok(());

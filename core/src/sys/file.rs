@@ -1,4 +1,4 @@
-//! Calls on files: what they are, how long, and how their bytes get to the medium.
+//! Calls on files: what they are, how long, and how their bytes get to stable storage.
 
 use core::ffi::CStr;
 use core::num::NonZeroU64;

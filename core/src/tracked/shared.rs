@@ -53,7 +53,7 @@ pub struct SharedTracked<const N: usize> {
 
 struct Ranges<const N: usize> {
     dirty: DirtyRanges<N>,
-    /// Of the commit that runs, until it is on the medium.
+    /// Of the commit that runs, until it is on stable storage.
     in_flight: DirtyRanges<N>,
 }
 
@@ -119,7 +119,7 @@ impl<const N: usize> SharedTracked<N> {
         Ok(())
     }
 
-    /// Writes all bytes that are pending when it begins to the medium, and waits; see
+    /// Writes all bytes that are pending when it begins to stable storage, and waits; see
     /// [`Tracked::commit`](crate::Tracked::commit).
     ///
     /// While another thread commits, this waits for its turn. Not for interrupt-like contexts.
@@ -161,7 +161,7 @@ impl<const N: usize> SharedTracked<N> {
         self.in_turn(|| self.store(|ranges| retry(self.raw(), ranges)))
     }
 
-    /// Starts to write what is pending to the medium, and does not wait; see
+    /// Starts to write what is pending to stable storage, and does not wait; see
     /// [`Tracked::start_writeback`](crate::Tracked::start_writeback).
     ///
     /// # Errors
