@@ -323,9 +323,8 @@ impl MmapOptions {
     ///
     /// # Errors
     ///
-    /// - [`Error::Mutable`]: the seal is not there and cannot be added: not a memfd, or sealed against seals, or
-    ///   not open for writing.
-    /// - [`Error::OutOfRange`]: the map would end past the end of the file.
+    /// - [`Error::Mutable`]: the seal is not there and cannot be added: not a memfd, or sealed against seals.
+    /// - [`Error::OutOfRange`]: the map would end past the end of the file; of what has no length, such as a pipe, too.
     /// - As for [`map_raw`](Self::map_raw).
     ///
     /// On an error the file is not sealed, unless another process shortened it during the call.

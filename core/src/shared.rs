@@ -53,11 +53,11 @@ use crate::span::Span;
 ///
 /// /// The number at 0, the record from 8 on.
 /// fn write(view: Shared<'_>, record: &[u8]) -> Result<(), Error> {
-///     let number: u32 = view.load(0)?;
-///     view.store(0, number.wrapping_add(1))?;
+///     let odd = view.load::<u32>(0)? | 1; // Odd already, if a writer died.
+///     view.store(0, odd)?;
 ///     fence(Ordering::Release);
 ///     view.write(8, record)?;
-///     view.store_release(0, number.wrapping_add(2))
+///     view.store_release(0, odd.wrapping_add(1))
 /// }
 ///
 /// /// `false` if the record changed all the time.

@@ -2,9 +2,17 @@
 //! expects to find. For x86_64, armv7, aarch64 and riscv64.
 //!
 //! A program says `start!(main)` with `fn main(arguments: &Arguments) -> u8`, and its build script passes this crate's
-//! linker flags on; `targets/new DIR` makes such a program.
+//! linker flags on; `targets/new DIR` makes such a program. A panic ends it with status 101.
 
 #![no_std]
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "arm",
+    target_arch = "riscv64"
+)))]
+compile_error!("rawmap-start has a start for x86_64, arm, aarch64 and riscv64");
 
 use core::ffi::{CStr, c_char};
 
