@@ -258,8 +258,8 @@ fn knows_populate() -> bool {
 #[test]
 fn a_retry_where_futex_is_refused_stores_the_bytes() {
     const NAME: &str = "reaches::a_retry_where_futex_is_refused_stores_the_bytes";
-    if emulator().is_some() {
-        return skip(NAME, "no filters in user mode");
+    if emulator().is_some() || rawmap_tests::no_filters() {
+        return skip(NAME, "no filters of system calls");
     }
     if let Err(reason) = FailingDisk::new(On::Device) {
         return skip(NAME, &reason);
@@ -288,8 +288,8 @@ fn a_retry_where_futex_is_refused_stores_the_bytes() {
 #[test]
 fn a_retry_that_can_make_no_page_dirty_is_an_error() {
     const NAME: &str = "reaches::a_retry_that_can_make_no_page_dirty_is_an_error";
-    if emulator().is_some() {
-        return skip(NAME, "no filters in user mode");
+    if emulator().is_some() || rawmap_tests::no_filters() {
+        return skip(NAME, "no filters of system calls");
     }
     survives(NAME, || {
         let (file, page) = (pages(2), page());

@@ -172,13 +172,12 @@ fn a_disk_that_fails_says_so_of_a_long_request_too() {
             Ok(disk) => disk,
             Err(reason) => return skip(NAME, &reason),
         };
-        let page = rawmap::page_size().unwrap().get();
         let mut map = map(&disk);
         // The first pages have a place from before, those behind them get none.
-        map[..4 * page].fill(1);
+        map[..LEN / 4].fill(1);
         map.flush().unwrap();
         disk.fail();
-        map[..16 * page].fill(2);
+        map.fill(2);
         assert!(map.flush().is_err(), "on {on:?}");
         disk.recover();
     }

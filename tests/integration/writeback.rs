@@ -76,27 +76,29 @@ fn write_back_starts() {
         "msync(MS_ASYNC) starts write-back here: change the docs"
     );
     // A part: the rest stays, and offsets are those of the map.
-    let (file, map) = dirty_map(true);
-    let page = rawmap::page_size().unwrap().get();
-    let started = LEN / 2;
-    map.flush_async_range(0, started).unwrap();
-    let start = Instant::now();
-    while dirty_pages(&file, 4097, started as u64) != Some(0) {
-        assert!(start.elapsed() < BUSY_DISK);
-    }
-    let tail = dirty_pages(&file, (4097 + started + page) as u64, LEN as u64).unwrap();
-    assert!(tail > 0, "the rest was started, too");
-    // Another part, in the middle.
-    let (file, map) = dirty_map(false);
-    map.start_writeback(&file, LEN / 2, LEN / 4).unwrap();
-    let start = Instant::now();
-    while dirty_pages(&file, 4097 + LEN as u64 / 2, LEN as u64 / 4) != Some(0) {
-        assert!(start.elapsed() < BUSY_DISK);
-    }
-    assert!(
-        dirty_pages(&file, 4097, LEN as u64 / 4).unwrap() > 0,
-        "what comes before was started, too"
-    );
+    let stays = (0..3).any(|_| {
+        let (file, map) = dirty_map(true);
+        let page = rawmap::page_size().unwrap().get();
+        let started = LEN / 2;
+        map.flush_async_range(0, started).unwrap();
+        let start = Instant::now();
+        while dirty_pages(&file, 4097, started as u64) != Some(0) {
+            assert!(start.elapsed() < BUSY_DISK);
+        }
+        dirty_pages(&file, (4097 + started + page) as u64, LEN as u64).unwrap() > 0
+    });
+    assert!(stays, "the rest was started, too");
+    // Another part, in the middle. What comes before it stays; or the kernel's own time has come, as above.
+    let stays = (0..3).any(|_| {
+        let (file, map) = dirty_map(false);
+        map.start_writeback(&file, LEN / 2, LEN / 4).unwrap();
+        let start = Instant::now();
+        while dirty_pages(&file, 4097 + LEN as u64 / 2, LEN as u64 / 4) != Some(0) {
+            assert!(start.elapsed() < BUSY_DISK);
+        }
+        dirty_pages(&file, 4097, LEN as u64 / 4).unwrap() > 0
+    });
+    assert!(stays, "what comes before was started, too");
 }
 
 #[test]

@@ -150,6 +150,7 @@ pub fn holds(condition: &str) -> bool {
         "no device mapper" => disk::opens(disk::MAPPER).is_err(),
         "no uio_pdrv_genirq" => !Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq").exists(),
         "no huge pages" => native && !may_set_huge_pages_aside(),
+        "no seccomp" => native && no_filters(),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
 }
@@ -162,11 +163,26 @@ fn may_administrate() -> bool {
     !refused && disk::opens("/dev/loop-control").is_ok()
 }
 
-/// Tells whether the kernel has a pool of huge pages that this process may set. In a container `/proc/sys` is
-/// read-only; a kernel whose processor has no huge pages refuses the read.
+/// Tells whether the kernel has no filters of system calls, seccomp(2).
+#[must_use]
+pub fn no_filters() -> bool {
+    // SAFETY: asks.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP) < 0 }
+}
+
+/// Tells whether the kernel has a pool of huge pages that this process may set, and memory for eight of them. In a container
+/// `/proc/sys` is read-only; a kernel whose processor has no huge pages refuses the read; with pages of 64 KiB a huge one has
+/// 512 MiB.
 fn may_set_huge_pages_aside() -> bool {
     let pool = disk::opens("/proc/sys/vm/nr_hugepages");
+    let kib = |key: &str| {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let line = meminfo.lines().find(|line| line.starts_with(key));
+        let word = line.and_then(|line| line.split_whitespace().nth(1));
+        word.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0)
+    };
     pool.is_ok_and(|pool| std::io::read_to_string(pool).is_ok())
+        && 8 * kib("Hugepagesize:") < kib("MemTotal:")
 }
 
 /// Tells whether the kernel has cachestat(2): Linux 6.5, where it was not left out.

@@ -36,8 +36,7 @@ fn deny(numbers: &[libc::c_long]) {
 }
 
 fn no_filters() -> bool {
-    // SAFETY: asks.
-    emulator().is_some() || unsafe { libc::prctl(libc::PR_GET_SECCOMP) } < 0
+    emulator().is_some() || rawmap_tests::no_filters()
 }
 
 /// A thread that waits for a section sleeps, and is woken.
