@@ -39,7 +39,11 @@ pub fn over(file: &File) -> Result<(File, String), String> {
             unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) };
         let error = io::Error::last_os_error();
         match (done, error.raw_os_error()) {
-            (0, _) => return Ok((device, path)),
+            // The first open of a device that is set up may look for partitions, and drop what is cached.
+            (0, _) => {
+                let again = opens(&path).map_err(|error| format!("{path}: {error}"))?;
+                return Ok((again, path));
+            }
             (_, Some(libc::EBUSY)) => {}
             _ => return Err(format!("LOOP_CONFIGURE of {path}: {error}")),
         }
