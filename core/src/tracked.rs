@@ -156,7 +156,7 @@ impl<const N: usize> Tracked<N> {
     /// having stored them. It does not tell which they were. So this is [`MmapRaw::retry_flush`]: bytes that were
     /// found in the map, or were written by other means, are stored with the pending ones.
     ///
-    /// Do not wait long, and do not retry where nothing failed: a page that the kernel takes for clean can be dropped. If
+    /// Do not wait long: a page that the kernel takes for clean can be dropped. If
     /// such a page of the pending ranges is missing, this says so. It cannot know of pages between ranges that were joined
     /// for want of a place in the table, of pages that were read again meanwhile, and of any if the process may
     /// no longer write the file (it has given up root, say): the kernel does not tell it then.

@@ -5,7 +5,8 @@
 //! The tools run on the machine itself, also where the tests run in an emulator. Needs root.
 //!
 //! Mounts are in a namespace of their own, and loop devices clear themselves: the kernel takes them away with the last
-//! descriptor, also where a test is killed at any moment. tests/killed looks.
+//! descriptor, also where a test is killed at any moment. tests/killed looks. A device of the device mapper stays if the test
+//! is killed between the call that makes it and the next; and the limit of requests until the next run.
 
 mod bitmaps;
 mod extents;

@@ -267,10 +267,10 @@ impl MmapRaw {
     ///
     /// ext4 has a bug here (Linux 6.14, and 6.12 that took it over): of bytes whose first write to new blocks of the file
     /// failed, [reserved](crate::reserve) ones too, it keeps no record that they are written, and this is `Ok` in vain. Bytes
-    /// that replace stored ones are not affected: flush a new file once, before it matters.
+    /// that replace stored ones are not affected: write a new file once and flush it, before it matters.
     ///
-    /// It does the same where no flush of this map failed. Call it after the start, if a process that had the file before was
-    /// killed: what is read may be in memory alone. And it is needed where several maps are of one open file: after
+    /// It does the same where no flush of this map failed. Call it before the first read, if a process that had the file
+    /// before was killed: what is read may be in memory alone. And it is needed where several maps are of one open file: after
     /// a failure, retry each of them. The kernel tells the failure once, and a retry of one map may take the news from the
     /// others. A private map has nothing to retry.
     ///

@@ -27,7 +27,7 @@ impl MapperDisk {
     /// Length in bytes.
     pub const LEN: u64 = 4 << 20;
 
-    /// Makes one. `name` is its name in `/dev/mapper`.
+    /// Makes one. `name` begins its name in `/dev/mapper`.
     ///
     /// # Errors
     ///
@@ -38,11 +38,13 @@ impl MapperDisk {
         image.set_len(Self::LEN).map_err(io_text)?;
         let (below, loops) = loops::over(&image)?;
         let table = table("linear", &loops);
-        run("dmsetup", &["create", name, "--table", &table])?;
+        // The kernel removes it when it can: the next one has another name.
+        let name = format!("{name}-{}", std::process::id());
+        run("dmsetup", &["create", &name, "--table", &table])?;
         let device = opens(&format!("/dev/mapper/{name}")).map_err(io_text);
-        run("dmsetup", &["remove", "--deferred", name])?;
+        run("dmsetup", &["remove", "--deferred", &name])?;
         Ok(Self {
-            name: name.to_owned(),
+            name,
             device: device?,
             _below: below,
             loops,
