@@ -113,6 +113,17 @@ fn a_retry_takes_pages_of_any_protection_and_a_file_that_is_short() {
     });
 }
 
+/// Of this thread alone. The C library's call signals the others, and one that handles that while this ends the process
+/// may die of SIGSEGV.
+fn become_user(id: libc::uid_t) {
+    #[cfg(target_pointer_width = "32")]
+    const SETRESUID: libc::c_long = libc::SYS_setresuid32;
+    #[cfg(target_pointer_width = "64")]
+    const SETRESUID: libc::c_long = libc::SYS_setresuid;
+    // SAFETY: numbers.
+    assert_eq!(unsafe { libc::syscall(SETRESUID, id, id, 0) }, 0);
+}
+
 /// mincore(2) says then that all pages are in memory.
 #[test]
 fn a_retry_of_a_process_that_may_not_write_the_file() {
@@ -126,13 +137,9 @@ fn a_retry_of_a_process_that_may_not_write_the_file() {
     }
     survives(NAME, || {
         for contained in [false, true] {
-            retried(contained, || {
-                // Not the saved one, so that the second map is made by root.
-                // SAFETY: numbers.
-                assert_eq!(unsafe { libc::setresuid(65_534, 65_534, 0) }, 0);
-            });
-            // SAFETY: as above.
-            assert_eq!(unsafe { libc::setresuid(0, 0, 0) }, 0);
+            // Not the saved one, so that the second map is made by root.
+            retried(contained, || become_user(65_534));
+            become_user(0);
         }
     });
 }
