@@ -163,14 +163,14 @@ fn may_administrate() -> bool {
     !refused && disk::opens("/dev/loop-control").is_ok()
 }
 
-/// Tells whether the kernel has no filters of system calls, seccomp(2).
+/// Returns whether the kernel has no filters of system calls, seccomp(2).
 #[must_use]
 pub fn no_filters() -> bool {
     // SAFETY: asks.
     unsafe { libc::prctl(libc::PR_GET_SECCOMP) < 0 }
 }
 
-/// Tells whether the kernel has a pool of huge pages that this process may set, and memory for eight of them. In a container
+/// Returns whether the kernel has a pool of huge pages that this process may set, and memory for eight of them. In a container
 /// `/proc/sys` is read-only; a kernel whose processor has no huge pages refuses the read; with pages of 64 KiB a huge one has
 /// 512 MiB.
 fn may_set_huge_pages_aside() -> bool {
