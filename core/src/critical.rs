@@ -12,13 +12,13 @@
 
 use critical_section::{Impl, RawRestoreState};
 
-use crate::sys::{BLOCK, SET, Turn, abort, signal_mask};
+use crate::sys::{BLOCK, Lock, SET, abort, signal_mask};
 
 struct OneThread;
 
 critical_section::set_impl!(OneThread);
 
-static TURN: Turn = Turn::new();
+static LOCK: Lock = Lock::new();
 
 /// In the signals that waited before: that the thread was inside already. The bit of SIGKILL, which never waits.
 const NESTED: RawRestoreState = 1 << 8;
@@ -34,7 +34,7 @@ unsafe impl Impl for OneThread {
     unsafe fn acquire() -> RawRestoreState {
         // SAFETY: they come when the section ends.
         let mut waited = unsafe { signal_mask(BLOCK, !LET_THROUGH) };
-        let taken = TURN.take(|gone, sleep| {
+        let taken = LOCK.lock(|gone, sleep| {
             // SAFETY: as before the section.
             unsafe { signal_mask(SET, waited) };
             if gone {
@@ -53,7 +53,7 @@ unsafe impl Impl for OneThread {
         if waited & NESTED != 0 {
             return;
         }
-        TURN.give();
+        LOCK.unlock();
         // SAFETY: as before the section.
         unsafe { signal_mask(SET, waited) };
     }

@@ -96,7 +96,7 @@ pub enum Error {
         offset: u64,
     },
     /// The table of contained maps is full: nothing was mapped.
-    Full {
+    TooManyMaps {
         /// How many places it has.
         capacity: usize,
     },
@@ -152,7 +152,7 @@ pub enum Error {
     /// A critical section or a lock was entered by the thread that is inside: by a signal handler, say.
     Busy,
     /// The file may still change, so that references to its bytes are not safe.
-    Mutable(Mutable),
+    MayChange(MayChange),
     /// A device gives no window to its registers.
     #[cfg(feature = "device")]
     Device(device::Problem),
@@ -165,7 +165,7 @@ const _: () = assert!(size_of::<Error>() <= 32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Mutable {
+pub enum MayChange {
     /// A memfd without `F_SEAL_SHRINK`: it can be truncated.
     NoShrinkSeal,
     /// A memfd without `F_SEAL_WRITE`: it can be written.
@@ -208,7 +208,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Mutable {
+impl fmt::Display for MayChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("fd is not safe to map: ")?;
         f.write_str(match self {
@@ -272,7 +272,7 @@ impl fmt::Display for Error {
                 "the map cannot be written from offset {offset} on: the disk is full, or the file system failed"
             ),
             Self::Lost { offset } => write!(f, "bytes of the map from offset {offset} on are lost"),
-            Self::Full { capacity } => {
+            Self::TooManyMaps { capacity } => {
                 write!(f, "all {capacity} places for contained maps are taken")
             }
             Self::Unaligned { offset, align } => write!(
@@ -294,7 +294,7 @@ impl fmt::Display for Error {
             Self::Seek { from, by } => write!(f, "cannot seek by {by} bytes from position {from}"),
             Self::PageSize { value } => write!(f, "{value} bytes is not a usable page size"),
             Self::HugePage { bits } => write!(f, "a page of 2^{bits} bytes is not usable"),
-            Self::Mutable(why) => fmt::Display::fmt(&why, f),
+            Self::MayChange(why) => fmt::Display::fmt(&why, f),
             #[cfg(feature = "device")]
             Self::Device(problem) => fmt::Display::fmt(&problem, f),
         }

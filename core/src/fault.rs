@@ -170,7 +170,7 @@ impl Place {
 
     /// # Errors
     ///
-    /// - [`Error::Full`]: there is no free place.
+    /// - [`Error::TooManyMaps`]: there is no free place.
     pub(crate) fn take(
         base: usize,
         len: usize,
@@ -182,7 +182,7 @@ impl Place {
         let place = critical_section::with(|section| TABLE.insert(section, pages));
         match place.map(u16::try_from) {
             Some(Ok(place)) => Ok(Self(place)),
-            _ => Err(Error::Full { capacity: CAPACITY }),
+            _ => Err(Error::TooManyMaps { capacity: CAPACITY }),
         }
     }
 

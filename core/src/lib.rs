@@ -39,7 +39,7 @@ mod tracked;
 
 pub use advice::{Advice, UncheckedAdvice};
 pub use dirty::DirtyRanges;
-pub use error::{Call, Errno, Error, Mutable, Refused};
+pub use error::{Call, Errno, Error, MayChange, Refused};
 pub use guarded::Guarded;
 pub use map::{Mmap, MmapMut};
 pub use options::MmapOptions;

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use core::fmt;
 use core::ops::BitOr;
 
-use crate::error::{Call, Error, Mutable};
+use crate::error::{Call, Error, MayChange};
 use crate::page::PageSize;
 use crate::sys::{self, AsFd, BorrowedFd, Errno, MemfdFlags, OwnedFd, SealFlags};
 
@@ -186,12 +186,12 @@ pub fn add_seals<F: AsFd>(file: F, seals: Seals) -> Result<(), Error> {
 /// Makes sure that no process can shorten a file any more.
 pub(crate) fn seal_shrink(file: BorrowedFd<'_>) -> Result<(), Error> {
     let Some(seals) = sys::seals(file) else {
-        return Err(Error::Mutable(Mutable::NotSealable));
+        return Err(Error::MayChange(MayChange::NotSealable));
     };
     if seals.contains(SealFlags::SHRINK) || sys::add_seals(file, SealFlags::SHRINK).is_ok() {
         return Ok(());
     }
-    Err(Error::Mutable(Mutable::NoShrinkSeal))
+    Err(Error::MayChange(MayChange::NoShrinkSeal))
 }
 
 /// Checks that no process can change a file any more, this one and root included.
@@ -201,7 +201,7 @@ pub(crate) fn seal_shrink(file: BorrowedFd<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// - [`Error::Mutable`]: the file may change, with the reason.
+/// - [`Error::MayChange`]: the file may change, with the reason.
 ///
 /// # References
 ///
@@ -214,7 +214,7 @@ pub fn check_immutable<F: AsFd>(file: F) -> Result<(), Error> {
         return if sys::has_verity(file) {
             Ok(())
         } else {
-            Err(Error::Mutable(Mutable::NoVerity))
+            Err(Error::MayChange(MayChange::NoVerity))
         };
     };
     let missing = match (
@@ -222,11 +222,11 @@ pub fn check_immutable<F: AsFd>(file: F) -> Result<(), Error> {
         seals.contains(SealFlags::WRITE),
     ) {
         (true, true) => return Ok(()),
-        (true, false) => Mutable::NoWriteSeal,
-        (false, true) => Mutable::NoShrinkSeal,
-        (false, false) => Mutable::NoSeals,
+        (true, false) => MayChange::NoWriteSeal,
+        (false, true) => MayChange::NoShrinkSeal,
+        (false, false) => MayChange::NoSeals,
     };
-    Err(Error::Mutable(missing))
+    Err(Error::MayChange(missing))
 }
 
 /// Returns whether no process can change a file any more; see [`check_immutable`].

@@ -233,7 +233,7 @@ impl MmapOptions {
     /// full or the page cannot be read, the page is replaced by zeros, and the map is lost from there on.
     ///
     /// The map gets one of [`fault::CAPACITY`](crate::fault::CAPACITY) places in a table; without a free one it is
-    /// [`Error::Full`], and nothing is mapped. The program has a handler for SIGBUS that calls
+    /// [`Error::TooManyMaps`], and nothing is mapped. The program has a handler for SIGBUS that calls
     /// [`fault::contain`](crate::fault::contain): core installs none.
     ///
     /// Only for maps of files. [`map_if_safe`](Self::map_if_safe) refuses it, too: its slices may not change. The caller
@@ -277,7 +277,7 @@ impl MmapOptions {
     ///
     /// # Errors
     ///
-    /// - [`Error::Mutable`]: the file may change.
+    /// - [`Error::MayChange`]: the file may change.
     /// - [`Error::OutOfRange`]: the map would end past the end of the file.
     /// - As for [`map`](Self::map).
     #[inline]
@@ -323,7 +323,7 @@ impl MmapOptions {
     ///
     /// # Errors
     ///
-    /// - [`Error::Mutable`]: the seal is not there and cannot be added: not a memfd, or sealed against seals.
+    /// - [`Error::MayChange`]: the seal is not there and cannot be added: not a memfd, or sealed against seals.
     /// - [`Error::OutOfRange`]: the map would end past the end of the file; of what has no length, such as a pipe, too.
     /// - As for [`map_raw`](Self::map_raw).
     ///

@@ -130,7 +130,7 @@ impl PageSize {
     }
 
     /// Returns this size, or the largest that the address is a multiple of.
-    pub(crate) const fn fitting(self, address: usize) -> Self {
+    pub(crate) const fn at_most_alignment_of(self, address: usize) -> Self {
         // Ones below the lowest bit that is set; all of them for 0.
         let below = address.wrapping_sub(1) & !address;
         Self {
@@ -291,9 +291,9 @@ mod tests {
     #[test]
     fn a_size_fits_an_address_or_becomes_smaller() {
         let page = PageSize { mask: 65_535 };
-        assert_eq!(page.fitting(0x7000_0000), page);
-        assert_eq!(page.fitting(0x7000_3000), PageSize::KIB_4);
-        assert_eq!(page.fitting(0x7000_8000).get(), 0x8000);
+        assert_eq!(page.at_most_alignment_of(0x7000_0000), page);
+        assert_eq!(page.at_most_alignment_of(0x7000_3000), PageSize::KIB_4);
+        assert_eq!(page.at_most_alignment_of(0x7000_8000).get(), 0x8000);
     }
 
     #[test]

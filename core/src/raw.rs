@@ -321,7 +321,7 @@ impl MmapRaw {
         self.ptr = base.cast::<u8>().wrapping_add(self.head());
         self.len = new_len;
         // A supplied size that is larger than the kernel's may not hold at the new place.
-        self.page = self.page.fitting(base.addr());
+        self.page = self.page.at_most_alignment_of(base.addr());
         Ok(())
     }
 

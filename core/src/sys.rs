@@ -34,7 +34,7 @@ pub(crate) use self::bare::{BLOCK, SET, signal_mask};
 pub(crate) use self::device::*;
 pub(crate) use self::file::*;
 #[cfg(feature = "critical-section")]
-pub(crate) use self::lock::Turn;
+pub(crate) use self::lock::Lock;
 #[cfg(feature = "critical-section-linux")]
 pub(crate) use self::lock::abort;
 pub use self::page_size::page_size;

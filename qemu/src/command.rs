@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Has a command be killed when this process ends, however it ends.
-pub fn end_with_us(command: &mut Command) {
+pub fn kill_when_parent_ends(command: &mut Command) {
     // SAFETY: one system call, which is safe between fork and exec.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
@@ -21,7 +21,7 @@ pub fn end_with_us(command: &mut Command) {
 /// What a command prints; an error is what it says itself.
 pub fn output(mut command: Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    end_with_us(&mut command);
+    kill_when_parent_ends(&mut command);
     let Output {
         status,
         stdout,

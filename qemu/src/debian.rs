@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache;
-use crate::command::{end_with_us, output};
+use crate::command::{kill_when_parent_ends, output};
 use crate::rows::{Lock, Machine, Origin, Package, Rows, Set, root};
 
 /// The name of a machine's kernel package in the lock.
@@ -197,7 +197,7 @@ fn fetch_file(mirror: &str, file: &Package, place: &Path, bar: &ProgressBar) -> 
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        end_with_us(&mut helper);
+        kill_when_parent_ends(&mut helper);
         let mut child = helper.spawn().context("apt-helper, of the package apt")?;
         let status = loop {
             if let Some(status) = child.try_wait()? {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::command::{end_with_us, output};
+use crate::command::{kill_when_parent_ends, output};
 use crate::rows::{Filesystem, Machine};
 
 /// Makes an image of so many bytes with a file system on it, and what a folder has.
@@ -41,7 +41,7 @@ pub fn repair(command: &[String], path: &Path) -> Result<()> {
         .args(arguments)
         .arg(path)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    end_with_us(&mut repair);
+    kill_when_parent_ends(&mut repair);
     let output = repair.output().with_context(|| program.clone())?;
     // 1: something was repaired.
     let done = matches!(output.status.code(), Some(0 | 1));

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use cpio::newc::{Builder, trailer};
 use rawmap_guest::job::Job;
 
-use crate::command::end_with_us;
+use crate::command::kill_when_parent_ends;
 use crate::kernel::Kernel;
 use crate::rows::{Machine, root};
 
@@ -40,7 +40,7 @@ pub fn guest(machine: &Machine) -> Result<PathBuf> {
         ])
         .args(["--target", &machine.target, "--target-dir"])
         .arg(&target);
-    end_with_us(&mut cargo);
+    kill_when_parent_ends(&mut cargo);
     let status = cargo.status().context("cargo")?;
     ensure!(
         status.success(),

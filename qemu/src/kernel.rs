@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::command::{end_with_us, output};
+use crate::command::{kill_when_parent_ends, output};
 use crate::rows::{Machine, Origin, Rows, root};
 use crate::{cache, debian, modules};
 
@@ -198,7 +198,7 @@ fn run_with_progress(mut command: Command, what: &str, log: &Path) -> Result<()>
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer);
-    end_with_us(&mut command);
+    kill_when_parent_ends(&mut command);
     let mut child = command.spawn().context("make")?;
     // Its ends of the pipe.
     drop(command);

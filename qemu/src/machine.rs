@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use rawmap_guest::job::{Job, say};
 
 use crate::cache::{self, Temporary};
-use crate::command::end_with_us;
+use crate::command::kill_when_parent_ends;
 use crate::initramfs;
 use crate::kernel::{self, Kernel};
 use crate::rows::{Machine, Rows};
@@ -99,7 +99,7 @@ impl Guest {
         let command = format!("{qemu:?}\n");
         let (mut reader, writer) = std::io::pipe()?;
         qemu.stdout(writer.try_clone()?).stderr(writer);
-        end_with_us(&mut qemu);
+        kill_when_parent_ends(&mut qemu);
         let mut child = qemu.spawn().with_context(|| {
             format!(
                 "{} could not be started: run targets/setup --system {}",

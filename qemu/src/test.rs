@@ -12,7 +12,7 @@ use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say, serial};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cache::Temporary;
-use crate::command::end_with_us;
+use crate::command::kill_when_parent_ends;
 use crate::disks::{disk, escaped};
 use crate::machine::{Guest, Ready};
 use crate::rows::{Filesystem, Machine, Rows, root};
@@ -54,7 +54,7 @@ pub fn cargo_test(machine: &Machine, filesystem: &str, arguments: &[String]) -> 
     cargo
         .env(MACHINE, &machine.name)
         .env(FILESYSTEM, filesystem);
-    end_with_us(&mut cargo);
+    kill_when_parent_ends(&mut cargo);
     let status = cargo.status().context("cargo")?;
     Ok(status
         .code()

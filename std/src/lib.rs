@@ -33,6 +33,6 @@ pub use rawmap_core::SharedTracked;
 #[cfg(feature = "device")]
 pub use rawmap_core::device;
 pub use rawmap_core::{
-    Advice, Call, Commit, DirtyRanges, Errno, Error, Guarded, Mutable, PageSize, Protection,
+    Advice, Call, Commit, DirtyRanges, Errno, Error, Guarded, MayChange, PageSize, Protection,
     RemapOptions, Shared, Span, Tracked, UncheckedAdvice, Word, adapter, page_size, reserve,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rawmap_core::{self as core, AsFd, Call, Errno, Error, Mutable, PageSize, memfd};
+use rawmap_core::{self as core, AsFd, Call, Errno, Error, MayChange, PageSize, memfd};
 
 use crate::desc::{MmapAsRawDesc, MmapRawDescriptor, is_owned};
 use crate::map::{Mmap, MmapMut, MmapRaw};
@@ -237,7 +237,7 @@ impl MmapOptions {
             return match self.core.map_if_safe(file) {
                 Err(error) => Err(MapIfSafeError::new(error)),
                 // It was another file a moment ago.
-                Ok(_) => Err(MapIfSafeError::new(Error::Mutable(Mutable::NoSeals))),
+                Ok(_) => Err(MapIfSafeError::new(Error::MayChange(MayChange::NoSeals))),
             };
         }
         let map = |file| match self.ready_without_file().map_err(failed)?.map_if_safe(file) {
@@ -279,7 +279,7 @@ impl MmapOptions {
     ///
     /// # Errors
     ///
-    /// - `InvalidInput`, with [`rawmap_core::Error::Mutable`] or [`rawmap_core::Error::OutOfRange`] inside: the seal cannot
+    /// - `InvalidInput`, with [`rawmap_core::Error::MayChange`] or [`rawmap_core::Error::OutOfRange`] inside: the seal cannot
     ///   be added, or the map would end past the end of the file.
     /// - As for [`map_raw`](Self::map_raw).
     pub fn map_raw_sealed<F: AsFd>(&self, file: F) -> io::Result<MmapRaw> {
@@ -366,7 +366,7 @@ impl MapIfSafeError {
             Error::OutOfRange { offset, len, .. } if offset.checked_add(len).is_none() => {
                 Why::MapFailed(error.into())
             }
-            Error::Mutable(_) | Error::OutOfRange { .. } => Why::NotSafe(error.into()),
+            Error::MayChange(_) | Error::OutOfRange { .. } => Why::NotSafe(error.into()),
             other => Why::MapFailed(other.into()),
         })
     }

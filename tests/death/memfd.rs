@@ -120,11 +120,11 @@ fn what_cannot_be_sealed_is_refused() {
     let options = MmapOptions::new();
     assert!(matches!(
         refused(options.map_raw_sealed(&file)),
-        Error::Mutable(_)
+        Error::MayChange(_)
     ));
     assert!(matches!(
         refused(options.map_raw_sealed(pages(1))),
-        Error::Mutable(_)
+        Error::MayChange(_)
     ));
     // Past the end there is nothing that the seal could keep.
     let file = memfd(1);
@@ -177,7 +177,7 @@ fn a_sealed_map_that_is_refused_seals_nothing() {
             .collect();
         let mut options = MmapOptions::new();
         let error = refused(options.contained().map_raw_sealed(&file));
-        assert!(matches!(error, Error::Full { .. }), "{error}");
+        assert!(matches!(error, Error::TooManyMaps { .. }), "{error}");
         drop(held);
         is_open(&file);
     });
@@ -188,7 +188,7 @@ fn a_sealed_map_that_is_refused_seals_nothing() {
 #[test]
 fn a_file_on_a_disk_takes_no_seals_and_the_error_says_so() {
     let error = refused(MmapOptions::new().map_raw_sealed(pages(1)));
-    assert_eq!(error, Error::Mutable(rawmap_core::Mutable::NotSealable));
+    assert_eq!(error, Error::MayChange(rawmap_core::MayChange::NotSealable));
     let text = error.to_string();
     assert!(
         text.contains("takes no seals") && !text.contains("verity"),

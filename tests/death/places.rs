@@ -77,7 +77,7 @@ fn a_full_table_is_an_error() {
         let mut options = MmapOptions::new();
         let refused = options.contained().map_raw(&file).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::QuotaExceeded);
-        let full = Error::Full {
+        let full = Error::TooManyMaps {
             capacity: fault::CAPACITY,
         };
         assert_eq!(Error::from_io(&refused), Some(full));

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::fs::FileExt as _;
 
-use rawmap_core::{Error, Mmap, MmapMut, MmapOptions, MmapRaw, Mutable, memfd};
+use rawmap_core::{Error, MayChange, Mmap, MmapMut, MmapOptions, MmapRaw, memfd};
 
 use crate::IsRange as _;
 use crate::{bytes_of, file_of, file_with, pattern, store};
@@ -185,15 +185,15 @@ fn only_files_that_cannot_change_are_mapped_safely() {
     let why = |file: &File| {
         assert!(!memfd::is_immutable(file));
         match Mmap::map_if_safe(file) {
-            Err(Error::Mutable(why)) => why,
+            Err(Error::MayChange(why)) => why,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(why(&sealed(text, shrink)), Mutable::NoWriteSeal);
-    assert_eq!(why(&sealed(text, write)), Mutable::NoShrinkSeal);
-    assert_eq!(why(&sealed(text, 0)), Mutable::NoSeals);
-    assert_eq!(why(&sealed(text, libc::F_SEAL_GROW)), Mutable::NoSeals);
-    assert_eq!(why(&file_with(text)), Mutable::NoVerity);
+    assert_eq!(why(&sealed(text, shrink)), MayChange::NoWriteSeal);
+    assert_eq!(why(&sealed(text, write)), MayChange::NoShrinkSeal);
+    assert_eq!(why(&sealed(text, 0)), MayChange::NoSeals);
+    assert_eq!(why(&sealed(text, libc::F_SEAL_GROW)), MayChange::NoSeals);
+    assert_eq!(why(&file_with(text)), MayChange::NoVerity);
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn debug_and_error_texts_are_the_same() {
             // As Debug our own value, which `Error::from_io` gives.
             3 => theirs.replace(
                 "\"fd is not safe to map: it is not a memfd and it has no fs-verity\"",
-                "Mutable(NoVerity)",
+                "MayChange(NoVerity)",
             ),
             4 => "offset 11 lies past the end of the file, which has 10 bytes".to_owned(),
             5 => "Custom { kind: InvalidData, error: PastEnd { offset: 11, file_len: 10 } }"

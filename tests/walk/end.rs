@@ -134,7 +134,7 @@ impl World<'_> {
         loop {
             match options.map_raw(&self.peer) {
                 Ok(map) => maps.push(map),
-                Err(Error::Full { capacity }) if capacity == maps.len() => return Ok(()),
+                Err(Error::TooManyMaps { capacity }) if capacity == maps.len() => return Ok(()),
                 // A signal interrupts the wait for an answer.
                 Err(Error::Sys {
                     errno: Errno::INTR, ..

@@ -106,7 +106,7 @@ impl World<'_> {
                     || !causes.refused.is_empty()
             }
             Error::Lost { .. } => causes.failed,
-            Error::Mutable(_) => !causes.sealed.is_empty(),
+            Error::MayChange(_) => !causes.sealed.is_empty(),
             _ => false,
         };
         if caused {

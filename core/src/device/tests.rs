@@ -102,5 +102,5 @@ fn errors_have_a_format_for_defmt() {
     has::<Error>();
     has::<Problem>();
     has::<crate::error::Call>();
-    has::<crate::error::Mutable>();
+    has::<crate::error::MayChange>();
 }

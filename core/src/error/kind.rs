@@ -37,12 +37,12 @@ fn kind(error: Error) -> Kind {
         | Error::HugePage { .. }
         | Error::NotInUnits { .. }
         | Error::Seek { .. }
-        | Error::Mutable(_) => Kind::InvalidInput,
+        | Error::MayChange(_) => Kind::InvalidInput,
         Error::AtEnd { .. } => Kind::WriteZero,
         Error::Protected => Kind::PermissionDenied,
         Error::Unwritable { .. } => Kind::StorageFull,
         Error::Unreachable { .. } | Error::Lost { .. } | Error::Backing { .. } => Kind::Other,
-        Error::Full { .. } => Kind::QuotaExceeded,
+        Error::TooManyMaps { .. } => Kind::QuotaExceeded,
         Error::Busy => Kind::ResourceBusy,
         #[cfg(feature = "device")]
         Error::Device(problem) => of_problem(problem),

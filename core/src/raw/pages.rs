@@ -66,7 +66,10 @@ pub(super) fn huge(
             continue;
         }
         match page.ceil(mapped) {
-            Some(next) if result == Err(Errno::INVAL) && page.fitting(base.addr()) == page => {
+            Some(next)
+                if result == Err(Errno::INVAL)
+                    && page.at_most_alignment_of(base.addr()) == page =>
+            {
                 len = next;
             }
             _ => return result,

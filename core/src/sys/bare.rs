@@ -99,14 +99,14 @@ pub(super) fn exit_process(status: usize) {
 /// # Safety
 ///
 /// - `word` is a multiple of 4, in a map that the caller owns.
-pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Result<(), Errno> {
+pub(super) unsafe fn futex_or_nothing(unwaited: &AtomicU32, word: *mut u32) -> Result<(), Errno> {
     const WAKE_OP: usize = 5;
     // Upper four bits: FUTEX_OP_OR; the next: FUTEX_OP_CMP_EQ; then both operands, 0.
     const OR_NOTHING: usize = 2 << 28;
-    let nobody = ptr::from_ref(nobody).expose_provenance();
+    let unwaited = ptr::from_ref(unwaited).expose_provenance();
     let word = word.expose_provenance();
     // SAFETY: the kernel changes the word atomically, and to what it was.
-    unsafe { futex([nobody, WAKE_OP, 0, 0, word, OR_NOTHING]) }
+    unsafe { futex([unwaited, WAKE_OP, 0, 0, word, OR_NOTHING]) }
 }
 
 /// `FUTEX_CMP_REQUEUE`, which compares the word with 0 and moves no waiter: `EAGAIN` if it is another number.
@@ -114,11 +114,11 @@ pub(super) unsafe fn futex_or_nothing(nobody: &AtomicU32, word: *mut u32) -> Res
 /// # Safety
 ///
 /// - `word` is a multiple of 4, in a map that the caller owns.
-pub(super) unsafe fn futex_compare(nobody: &AtomicU32, word: *const u32) -> Result<(), Errno> {
+pub(super) unsafe fn futex_compare(unwaited: &AtomicU32, word: *const u32) -> Result<(), Errno> {
     const CMP_REQUEUE: usize = 4;
-    let nobody = ptr::from_ref(nobody).expose_provenance();
+    let unwaited = ptr::from_ref(unwaited).expose_provenance();
     // SAFETY: the kernel reads the word.
-    unsafe { futex([word.expose_provenance(), CMP_REQUEUE, 0, 0, nobody, 0]) }
+    unsafe { futex([word.expose_provenance(), CMP_REQUEUE, 0, 0, unwaited, 0]) }
 }
 
 /// `FUTEX_WAIT`: sleeps while the word has this value. May return earlier.

@@ -1,4 +1,4 @@
-//! [`Turn`]: one thread at a time; the others sleep.
+//! [`Lock`]: one thread at a time; the others sleep.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,20 +15,20 @@ const UNKNOWN: u32 = WAITERS >> 1;
 /// The word is the owner's thread id and [`WAITERS`]: a signal handler that comes between any two instructions
 /// finds its own thread, another one, or none. A child of fork(2) finds a thread that it does not have.
 #[derive(Debug)]
-pub(crate) struct Turn(AtomicU32);
+pub(crate) struct Lock(AtomicU32);
 
-impl Turn {
+impl Lock {
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(FREE))
     }
 
-    /// Takes the turn. `false` if this thread has it already.
+    /// Takes the lock. `false` if this thread has it already.
     ///
     /// Where it has to wait, `wait` calls what sleeps; that may return early. It is told whether the owner is
     /// gone: it is of the process that this one was forked from, or has ended. `false` gives up.
-    pub(crate) fn take(&self, mut wait: impl FnMut(bool, &dyn Fn()) -> bool) -> bool {
+    pub(crate) fn lock(&self, mut wait: impl FnMut(bool, &dyn Fn()) -> bool) -> bool {
         let order = (Ordering::Acquire, Ordering::Relaxed);
-        // Without an id a thread that has the turn waits for itself: better than two that have it.
+        // Without an id a thread that has the lock waits for itself: better than two that have it.
         let thread = bare::thread_id().unwrap_or(UNKNOWN);
         let mut mine = thread;
         loop {
@@ -40,7 +40,7 @@ impl Turn {
             // If the word is another one by now, the sleep ends at once.
             let (owner, awaited) = (word & !WAITERS, word | WAITERS);
             let _ = self.0.compare_exchange(word, awaited, order.1, order.1);
-            // A thread that gave the turn and then ended has changed the word.
+            // A thread that unlocked it and then ended has changed the word.
             let gone = owner != UNKNOWN
                 && bare::signal_thread(owner, 0) == Err(Errno::SRCH)
                 && self.0.load(Ordering::Relaxed) & !WAITERS == owner;
@@ -52,7 +52,7 @@ impl Turn {
         }
     }
 
-    pub(crate) fn give(&self) {
+    pub(crate) fn unlock(&self) {
         if self.0.swap(FREE, Ordering::Release) & WAITERS != 0 {
             bare::futex_wake_one(&self.0);
         }

@@ -26,7 +26,7 @@ pub(crate) enum Touch {
 }
 
 /// A word that no thread waits at.
-static NOBODY: AtomicU32 = AtomicU32::new(0);
+static NO_WAITERS: AtomicU32 = AtomicU32::new(0);
 
 /// Touches the page of `len` bytes at `page`. `EFAULT` where a load or store would raise a signal.
 ///
@@ -36,9 +36,9 @@ static NOBODY: AtomicU32 = AtomicU32::new(0);
 pub(crate) unsafe fn touch(page: *mut c_void, len: usize, touch: Touch) -> Result<(), Errno> {
     let result = match touch {
         // SAFETY: aligned, in a map that the caller owns.
-        Touch::Read => unsafe { bare::futex_compare(&NOBODY, page.cast()) },
+        Touch::Read => unsafe { bare::futex_compare(&NO_WAITERS, page.cast()) },
         // SAFETY: as above.
-        Touch::Write => unsafe { bare::futex_or_nothing(&NOBODY, page.cast()) },
+        Touch::Write => unsafe { bare::futex_or_nothing(&NO_WAITERS, page.cast()) },
     };
     match result {
         // EAGAIN: the word was read, and is not 0.

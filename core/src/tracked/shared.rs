@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::map::MmapMut;
 use crate::raw::MmapRaw;
 use crate::span::Span;
-use crate::sys::{AsFd, Turn};
+use crate::sys::{AsFd, Lock};
 
 /// Bytes that are copied in one critical section: so long may an interrupt wait.
 const COPIED_AT_ONCE: usize = 256;
@@ -48,7 +48,7 @@ pub struct SharedTracked<const N: usize> {
     pub(super) map: MmapMut,
     ranges: Mutex<RefCell<Ranges<N>>>,
     /// Held by the thread that commits.
-    commit: Turn,
+    commit: Lock,
 }
 
 struct Ranges<const N: usize> {
@@ -67,7 +67,7 @@ impl<const N: usize> SharedTracked<N> {
                 dirty: DirtyRanges::new(),
                 in_flight: DirtyRanges::new(),
             })),
-            commit: Turn::new(),
+            commit: Lock::new(),
         }
     }
 
@@ -144,7 +144,7 @@ impl<const N: usize> SharedTracked<N> {
     ///
     /// - As for [`commit`](Self::commit).
     pub fn commit_with(&self, gap: usize) -> Result<Commit, Error> {
-        self.in_turn(|| {
+        self.one_at_a_time(|| {
             self.raw().check_sound(Span::whole(0))?;
             self.store(|ranges| commit(self.raw(), ranges, gap))
         })
@@ -158,7 +158,7 @@ impl<const N: usize> SharedTracked<N> {
     /// - As for [`Tracked::retry`](crate::Tracked::retry).
     /// - [`Error::Busy`]: as for [`commit`](Self::commit).
     pub fn retry(&self) -> Result<Commit, Error> {
-        self.in_turn(|| self.store(|ranges| retry(self.raw(), ranges)))
+        self.one_at_a_time(|| self.store(|ranges| retry(self.raw(), ranges)))
     }
 
     /// Starts to write what is pending to stable storage, and does not wait; see
@@ -219,8 +219,8 @@ impl<const N: usize> SharedTracked<N> {
     }
 
     /// Runs something while no other thread commits.
-    fn in_turn(&self, body: impl FnOnce() -> Result<Commit, Error>) -> Result<Commit, Error> {
-        let taken = self.commit.take(|gone, sleep| {
+    fn one_at_a_time(&self, body: impl FnOnce() -> Result<Commit, Error>) -> Result<Commit, Error> {
+        let taken = self.commit.lock(|gone, sleep| {
             if !gone {
                 sleep();
             }
@@ -230,7 +230,7 @@ impl<const N: usize> SharedTracked<N> {
             return Err(Error::Busy);
         }
         let result = body();
-        self.commit.give();
+        self.commit.unlock();
         result
     }
 
