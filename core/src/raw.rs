@@ -27,7 +27,7 @@ use crate::fault::Place;
 use crate::page::PageSize;
 use crate::protection::{Access, Protection};
 use crate::span::Span;
-use crate::sys::{self, BorrowedFd, Errno, MapFlags, MremapFlags};
+use crate::sys::{self, BorrowedFd, Errno, MapFlags};
 
 use self::flush::Health;
 pub(crate) use self::grow::{allocate, extend_to};
@@ -269,8 +269,9 @@ impl MmapRaw {
 
     /// `mremap` -- changes the length of the map to `new_len` bytes, from the same file offset on.
     ///
-    /// It does not change the file. On an error the map is as it was. The map must be one VMA; see
-    /// [`advise_range`](Self::advise_range). A map of huge pages keeps its length: `EINVAL`.
+    /// It does not change the file. On an error the map is as it was. A map that becomes longer must be one VMA; see
+    /// [`advise_range`](Self::advise_range). One that becomes shorter stays where it is: munmap(2) takes its end away. A
+    /// map of huge pages becomes no longer: `EINVAL`.
     ///
     /// # Errors
     ///
@@ -305,19 +306,23 @@ impl MmapRaw {
         if self.is_contained() {
             return self.remap_contained(new_len, new_mapped, options);
         }
-        self.mremap(new_len, new_mapped, options.flags())
+        self.mremap(new_len, new_mapped, options.may_move)
     }
 
-    fn mremap(
-        &mut self,
-        new_len: usize,
-        new_mapped: usize,
-        flags: MremapFlags,
-    ) -> Result<(), Error> {
+    fn mremap(&mut self, new_len: usize, new_mapped: usize, may_move: bool) -> Result<(), Error> {
         let (base, old_mapped) = self.all_pages();
-        // SAFETY: all pages of this map, and only the result is used from here on.
-        let moved = unsafe { sys::mremap(base, old_mapped, new_mapped, flags) };
-        let base = self.ranged(Call::Mremap, Span::whole(new_len), moved)?;
+        let (call, moved) = if new_mapped < old_mapped {
+            // As the kernel does it, but for QEMU's user mode of 32 bit: there mremap(2) takes pages behind the map away.
+            let end = base.wrapping_byte_add(new_mapped);
+            // SAFETY: pages of this map, which is shorter from here on.
+            let cut = unsafe { sys::munmap(end, old_mapped.wrapping_sub(new_mapped)) };
+            (Call::Munmap, cut.map(|()| base))
+        } else {
+            // SAFETY: all pages of this map, and only the result is used from here on.
+            let moved = unsafe { sys::mremap(base, old_mapped, new_mapped, may_move) };
+            (Call::Mremap, moved)
+        };
+        let base = self.ranged(call, Span::whole(new_len), moved)?;
         self.ptr = base.cast::<u8>().wrapping_add(self.head());
         self.len = new_len;
         // A supplied size that is larger than the kernel's may not hold at the new place.
@@ -460,14 +465,5 @@ impl RemapOptions {
     pub const fn may_move(mut self, may_move: bool) -> Self {
         self.may_move = may_move;
         self
-    }
-
-    #[inline]
-    const fn flags(self) -> MremapFlags {
-        if self.may_move {
-            MremapFlags::MAYMOVE
-        } else {
-            MremapFlags::empty()
-        }
     }
 }

@@ -47,7 +47,7 @@ pub use rustix::fd::OwnedFd;
 pub(crate) use rustix::fs::{FileType, MemfdFlags, SealFlags};
 pub(crate) use rustix::io::Errno;
 pub(crate) use rustix::mm::Advice as AdviceNumber;
-pub(crate) use rustix::mm::{MapFlags, MremapFlags, MsyncFlags};
+pub(crate) use rustix::mm::{MapFlags, MsyncFlags};
 use rustix::mm::{MprotectFlags, ProtFlags};
 
 use crate::advice::{Advice, UncheckedAdvice};
@@ -200,10 +200,10 @@ pub(crate) unsafe fn mremap(
     base: *mut c_void,
     old_len: usize,
     new_len: usize,
-    flags: MremapFlags,
+    may_move: bool,
 ) -> Result<*mut c_void, Errno> {
     // SAFETY: the caller's duty, passed on.
-    unsafe { mm::mremap(base, old_len, new_len, flags) }
+    unsafe { bare::mremap(base, old_len, new_len, may_move) }
 }
 
 /// mremap(2) of 0 bytes -- maps the same pages of a shared mapping once more, elsewhere, with another protection.
@@ -220,7 +220,7 @@ pub(crate) unsafe fn map_again(
         return Err((Call::Mremap, Errno::NOSYS));
     }
     // SAFETY: takes nothing away from the range; the result is a mapping that nothing else owns.
-    let other = unsafe { mm::mremap(start, 0, len, MremapFlags::MAYMOVE) };
+    let other = unsafe { bare::mremap(start, 0, len, true) };
     let other = other.map_err(|errno| (Call::Mremap, errno))?;
     // SAFETY: that mapping.
     match unsafe { mprotect(other, len, access) } {
@@ -242,7 +242,7 @@ pub(crate) unsafe fn map_again(
 #[inline]
 pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) -> Result<(), Errno> {
     // SAFETY: the caller's duty, passed on.
-    unsafe { mm::msync(start, len, flags) }
+    unsafe { bare::msync(start, len, flags.bits()) }
 }
 
 /// madvise(2).

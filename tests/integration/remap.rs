@@ -30,6 +30,26 @@ fn grows_shrinks_and_keeps_its_bytes() {
     }
 }
 
+/// QEMU's user mode of 32 bit takes the pages behind a map away when mremap(2) makes it shorter.
+#[test]
+fn a_shorter_map_leaves_its_neighbour_alone() {
+    let page = libc_page_size();
+    let file = file_with(&pattern(8 * page));
+    let map = |pages: usize| MmapOptions::new().len(pages * page).map_raw(&file).unwrap();
+    let mut maps: Vec<_> = (0..64).map(|_| map(4)).collect();
+    let mut neighbours = 0;
+    for index in 0..maps.len() {
+        let end = maps[index].as_ptr().addr() + 4 * page;
+        neighbours += usize::from(maps.iter().any(|other| other.as_ptr().addr() == end));
+        // SAFETY: no pointer into the map is kept.
+        unsafe { maps[index].remap(page, RemapOptions::new()) }.unwrap();
+    }
+    assert!(neighbours > 20, "{neighbours}");
+    for map in &maps {
+        assert_eq!(bytes_of(map), pattern(page));
+    }
+}
+
 #[test]
 fn anonymous_memory_grows_with_zeros() {
     let mut map = MmapMut::map_anon(10).unwrap();

@@ -42,6 +42,7 @@ calls! {
     Mmap "mmap" "maps"
     Mprotect "mprotect" "protects pages, and finds the page size"
     Mremap "mremap" "moves and resizes a mapping"
+    Munmap "munmap" "unmaps"
     Msync "msync" "stores the dirty pages of a mapping"
     Munlock "munlock" "unlocks pages"
     Open "open" "opens a device file, or a file of sysfs"

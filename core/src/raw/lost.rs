@@ -37,7 +37,7 @@ mod contained {
     use crate::fault::Place;
     use crate::protection::Access;
     use crate::raw::{RemapOptions, to_u64, unmap};
-    use crate::sys::{self, AsFd, Errno, MapFlags, MremapFlags, Touch};
+    use crate::sys::{self, AsFd, Errno, MapFlags, Touch};
 
     impl MmapRaw {
         /// Registers the map in the table of contained maps.
@@ -84,10 +84,10 @@ mod contained {
             }
             // Before the end is unmapped: its addresses may be another map's right after.
             set(mapped.min(new_mapped));
-            let in_place = self.mremap(new_len, new_mapped, MremapFlags::empty());
+            let in_place = self.mremap(new_len, new_mapped, false);
             if in_place.is_err() && options.may_move {
                 set(0);
-                let moved = self.mremap(new_len, new_mapped, options.flags());
+                let moved = self.mremap(new_len, new_mapped, options.may_move);
                 self.tell_place();
                 return moved;
             }

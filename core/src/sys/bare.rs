@@ -1,9 +1,10 @@
-//! System calls that rustix has no function for, or only together with features that reach further, made by hand.
+//! System calls made by hand: rustix has no function for them, or only together with features that reach further, or, of
+//! msync(2), one that in its libc form gives -1 for every error.
 //!
 //! # Safety
 //!
 //! The instruction is the one by which Linux takes system calls on the architecture, and the registers
-//! that the kernel changes are named. What a call does to memory is its caller's duty.
+//! that the kernel changes are named; or libc has both. What a call does to memory is its caller's duty.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -11,25 +12,85 @@ use core::sync::atomic::AtomicU32;
 #[cfg(target_pointer_width = "32")]
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fd::RawFd;
 use rustix::io::Errno;
 
-/// The numbers of the calls that are made here.
-macro_rules! numbers {
-    ($($name:ident $number:literal)*) => {
-        $(#[allow(dead_code, reason = "some are for features")] const $name: usize = $number;)*
-    };
-}
+#[cfg(target_pointer_width = "32")]
+use self::enter::FUTEX_TIME64;
+#[cfg(all(target_pointer_width = "32", feature = "device"))]
+pub(super) use self::enter::PPOLL_TIME64;
+#[cfg(feature = "critical-section-linux")]
+use self::enter::{EXIT_GROUP, RT_SIGPROCMASK};
+use self::enter::{FUTEX, MINCORE, MREMAP, MSYNC};
+#[cfg(feature = "critical-section")]
+use self::enter::{GETPID, GETTID, TGKILL};
+pub(super) use self::enter::{call, sync_file_range};
 
-#[cfg(target_arch = "x86_64")]
-numbers! { EXIT_GROUP 231 FUTEX 202 GETPID 39 GETTID 186 MINCORE 27 RT_SIGPROCMASK 14 SYNC_FILE_RANGE 277 TGKILL 234 }
-#[cfg(target_arch = "x86")]
-numbers! { EXIT_GROUP 252 FUTEX 240 GETPID 20 GETTID 224 MINCORE 218 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 314 TGKILL 270 }
-#[cfg(target_arch = "arm")]
-numbers! { EXIT_GROUP 248 FUTEX 240 GETPID 20 GETTID 224 MINCORE 219 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 341 TGKILL 268 }
-// aarch64, riscv64 and what came after them.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "arm")))]
-numbers! { EXIT_GROUP 94 FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 RT_SIGPROCMASK 135 SYNC_FILE_RANGE 84 TGKILL 131 }
+// The second as core/Cargo.toml has it: where rustix makes no system calls itself.
+#[cfg_attr(
+    all(
+        not(any(miri, rustix_use_libc)),
+        target_os = "linux",
+        any(
+            target_endian = "little",
+            target_arch = "s390x",
+            target_arch = "powerpc"
+        ),
+        any(
+            target_arch = "arm",
+            target_arch = "x86",
+            all(
+                target_pointer_width = "64",
+                any(
+                    target_arch = "aarch64",
+                    target_arch = "riscv64",
+                    target_arch = "x86_64"
+                )
+            ),
+            all(
+                rustix_use_experimental_asm,
+                any(
+                    target_arch = "powerpc",
+                    target_arch = "powerpc64",
+                    target_arch = "s390x"
+                )
+            )
+        )
+    ),
+    path = "bare/instruction.rs"
+)]
+#[cfg_attr(
+    not(all(
+        not(any(miri, rustix_use_libc)),
+        target_os = "linux",
+        any(
+            target_endian = "little",
+            target_arch = "s390x",
+            target_arch = "powerpc"
+        ),
+        any(
+            target_arch = "arm",
+            target_arch = "x86",
+            all(
+                target_pointer_width = "64",
+                any(
+                    target_arch = "aarch64",
+                    target_arch = "riscv64",
+                    target_arch = "x86_64"
+                )
+            ),
+            all(
+                rustix_use_experimental_asm,
+                any(
+                    target_arch = "powerpc",
+                    target_arch = "powerpc64",
+                    target_arch = "s390x"
+                )
+            )
+        )
+    )),
+    path = "bare/libc.rs"
+)]
+mod enter;
 
 /// That the kernel, or a filter in front of it, does not know futex(2) with 64-bit times: from Linux 5.1 on, and
 /// the only one without `COMPAT_32BIT_TIME`.
@@ -54,37 +115,41 @@ pub(super) unsafe fn mincore(
     unsafe { call(MINCORE, arguments) }.map(|_| ())
 }
 
-/// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`; on arm, `sync_file_range2`, which has the flags first.
-pub(super) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {
-    const WRITE: usize = 2;
-    let file = usize::try_from(file).map_err(|_| Errno::BADF)?;
-    #[cfg(target_pointer_width = "32")]
-    let arguments = {
-        let [low, high] = halves(offset);
-        let [len_low, len_high] = halves(len);
-        if cfg!(target_arch = "arm") {
-            [file, WRITE, low, high, len_low, len_high]
-        } else {
-            [file, low, high, len_low, len_high, WRITE]
-        }
-    };
-    #[cfg(not(target_pointer_width = "32"))]
-    let arguments = {
-        let word = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        [file, word(offset), word(len), WRITE, 0, 0]
-    };
-    // SAFETY: touches no memory.
-    unsafe { call(SYNC_FILE_RANGE, arguments) }.map(|_| ())
+/// mremap(2) without `MREMAP_FIXED`. (rustix has none for Android.)
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and uses only the result afterwards; but of a length of 0 the range, too.
+pub(super) unsafe fn mremap(
+    start: *mut c_void,
+    len: usize,
+    new_len: usize,
+    may_move: bool,
+) -> Result<*mut c_void, Errno> {
+    // MREMAP_MAYMOVE is 1.
+    let arguments = [
+        start.expose_provenance(),
+        len,
+        new_len,
+        may_move.into(),
+        0,
+        0,
+    ];
+    // SAFETY: the caller's duty, passed on.
+    unsafe { call(MREMAP, arguments) }.map(ptr::with_exposed_provenance_mut)
 }
 
-/// The lower word and the upper one, as little-endian machines take them.
-#[cfg(target_pointer_width = "32")]
-fn halves(bytes: u64) -> [usize; 2] {
-    let [a, b, c, d, e, f, g, h] = bytes.to_le_bytes();
-    [
-        usize::from_le_bytes([a, b, c, d]),
-        usize::from_le_bytes([e, f, g, h]),
-    ]
+/// msync(2).
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and `flags` do not give its bytes back.
+#[inline]
+pub(super) unsafe fn msync(start: *mut c_void, len: usize, flags: u32) -> Result<(), Errno> {
+    let flags = usize::try_from(flags).unwrap_or(usize::MAX);
+    let arguments = [start.expose_provenance(), len, flags, 0, 0, 0];
+    // SAFETY: writes what the pages hold, and changes none.
+    unsafe { call(MSYNC, arguments) }.map(|_| ())
 }
 
 /// `exit_group(2)`.
@@ -151,7 +216,6 @@ unsafe fn futex([word, operation, value, value2, word2, value3]: [usize; 6]) -> 
     let arguments = [word, operation | PRIVATE, value, value2, word2, value3];
     #[cfg(target_pointer_width = "32")]
     if !OLD_FUTEX.load(Ordering::Relaxed) {
-        const FUTEX_TIME64: usize = 422;
         // SAFETY: the caller's duty, passed on.
         match unsafe { call(FUTEX_TIME64, arguments) } {
             Err(refused @ (Errno::NOSYS | Errno::PERM)) => {
@@ -203,120 +267,19 @@ pub(crate) const SET: usize = 2;
 /// - The thread does not depend on a signal that it now no longer gets, or gets.
 #[cfg(feature = "critical-section-linux")]
 pub(crate) unsafe fn signal_mask(how: usize, set: u64) -> u64 {
-    // The kernel's set is an array of words, the lower signals first: as u64 on little-endian.
-    let mut old = 0u64;
+    // The kernel's set is an array of words, the lower signals first.
+    let in_words = |set: u64| {
+        if cfg!(all(target_endian = "big", target_pointer_width = "32")) {
+            set.rotate_left(32)
+        } else {
+            set
+        }
+    };
+    let (set, mut old) = (in_words(set), 0u64);
     let from = (&raw const set).expose_provenance();
     let to = (&raw mut old).expose_provenance();
     // It fails on bad arguments only.
     // SAFETY: the kernel reads 8 bytes at `from` and writes 8 at `to`.
     let _ = unsafe { call(RT_SIGPROCMASK, [how, from, to, size_of::<u64>(), 0, 0]) };
-    old
-}
-
-/// # Safety
-///
-/// - What the call does to memory is allowed.
-pub(super) unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
-    // SAFETY: the caller's duty, passed on.
-    let result = unsafe { enter(number, arguments) };
-    // -4095 to -1 are error numbers.
-    match i32::try_from(result.cast_signed()) {
-        Ok(negative @ -4095..=-1) => Err(Errno::from_raw_os_error(negative.wrapping_neg())),
-        _ => Ok(result),
-    }
-}
-
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
-    let result;
-    // SAFETY: syscall takes and gives these, and changes rcx and r11; the rest is the caller's duty.
-    unsafe {
-        core::arch::asm!(
-            "syscall", inlateout("rax") number => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
-            lateout("rcx") _, lateout("r11") _, options(nostack)
-        );
-    }
-    result
-}
-
-#[cfg(target_arch = "x86")]
-unsafe fn enter(number: usize, arguments: [usize; 6]) -> usize {
-    let result;
-    // SAFETY: int 0x80 takes and gives these. The compiler keeps ebx, esi and ebp for itself, so they
-    // are put back. The rest is the caller's duty.
-    unsafe {
-        core::arch::asm!(
-            "push ebp", "push ebx", "push esi",
-            "mov ebx, [edi]", "mov esi, [edi + 12]", "mov ebp, [edi + 20]", "mov ecx, [edi + 4]",
-            "mov edx, [edi + 8]", "mov edi, [edi + 16]",
-            "int 0x80",
-            "pop esi", "pop ebx", "pop ebp",
-            inlateout("eax") number => result, inlateout("edi") arguments.as_ptr() => _,
-            lateout("ecx") _, lateout("edx") _
-        );
-    }
-    result
-}
-
-#[cfg(target_arch = "arm")]
-unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
-    let result;
-    // SAFETY: svc takes and gives these; r7 is the frame pointer of Thumb code, so it is put back. The
-    // rest is the caller's duty.
-    unsafe {
-        core::arch::asm!(
-            "mov {saved}, r7", "mov r7, {number}", "svc 0", "mov r7, {saved}",
-            saved = out(reg) _, number = in(reg) number,
-            inlateout("r0") a => result, in("r1") b, in("r2") c, in("r3") d, in("r4") e, in("r5") f,
-            options(nostack)
-        );
-    }
-    result
-}
-
-#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
-unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
-    let result;
-    // SAFETY: svc takes and gives these; the rest is the caller's duty.
-    unsafe {
-        core::arch::asm!(
-            "svc 0", in("x8") number, inlateout("x0") a => result,
-            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f, options(nostack)
-        );
-    }
-    result
-}
-
-#[cfg(all(target_arch = "riscv64", target_pointer_width = "64"))]
-unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
-    let result;
-    // SAFETY: ecall takes and gives these; the rest is the caller's duty.
-    unsafe {
-        core::arch::asm!(
-            "ecall", in("a7") number, inlateout("a0") a => result,
-            in("a1") b, in("a2") c, in("a3") d, in("a4") e, in("a5") f, options(nostack)
-        );
-    }
-    result
-}
-
-/// Where rustix uses libc, and no numbers are known here: `ENOSYS`, which callers have an answer to.
-#[cfg(not(any(
-    target_arch = "x86",
-    target_arch = "arm",
-    all(
-        target_pointer_width = "64",
-        any(
-            target_arch = "x86_64",
-            target_arch = "aarch64",
-            target_arch = "riscv64"
-        )
-    )
-)))]
-unsafe fn enter(_: usize, _: [usize; 6]) -> usize {
-    #[cfg(feature = "critical-section-linux")]
-    compile_error!("critical-section-linux makes system calls that are not known for this target");
-    const ENOSYS: usize = 38;
-    ENOSYS.wrapping_neg()
+    in_words(old)
 }

@@ -69,12 +69,11 @@ pub(crate) fn wait_readable(
     let mut timeout = timeout.map(|timeout| Timespec {
         // More is not told from for ever.
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
+        tv_nsec: timeout.subsec_nanos().cast_signed().into(),
     });
     let mut files = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
     #[cfg(target_pointer_width = "32")]
     {
-        const PPOLL_TIME64: usize = 414;
         let (file, time) = (
             &raw mut files,
             timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut),
@@ -89,7 +88,7 @@ pub(crate) fn wait_readable(
             0,
         ];
         // SAFETY: one struct pollfd and a struct __kernel_timespec, which rustix's are, or none.
-        match unsafe { bare::call(PPOLL_TIME64, arguments) } {
+        match unsafe { bare::call(bare::PPOLL_TIME64, arguments) } {
             // Before Linux 5.1. rustix asks for the old call first, if that can say the time.
             Err(Errno::NOSYS | Errno::PERM) => {}
             ready => return named(Call::Ppoll, ready.map(|count| count > 0)),

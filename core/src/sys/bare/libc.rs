@@ -1,0 +1,79 @@
+//! The numbers of calls, and what makes them, where rustix calls libc: libc's own.
+
+#![allow(dead_code, reason = "some numbers are for features")]
+#![allow(
+    clippy::as_conversions,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "numbers of system calls are small, and a word of the kernel's is a usize"
+)]
+
+use rustix::fd::RawFd;
+use rustix::io::Errno;
+
+/// The numbers of the calls that are made here.
+macro_rules! numbers {
+    ($($name:ident $number:ident)*) => {
+        $(pub(in crate::sys) const $name: usize = libc::$number as usize;)*
+    };
+}
+// There the old one never was.
+#[cfg(target_arch = "riscv32")]
+pub(in crate::sys) const FUTEX: usize = FUTEX_TIME64;
+#[cfg(not(target_arch = "riscv32"))]
+numbers! { FUTEX SYS_futex }
+numbers! {
+    EXIT_GROUP SYS_exit_group GETPID SYS_getpid GETTID SYS_gettid MINCORE SYS_mincore MREMAP SYS_mremap MSYNC SYS_msync
+    RT_SIGPROCMASK SYS_rt_sigprocmask TGKILL SYS_tgkill
+}
+
+/// The first number: libc does not name the calls with 64-bit times for every target.
+#[cfg(target_pointer_width = "32")]
+const FIRST: usize = if cfg!(any(target_arch = "mips", target_arch = "mips32r6")) {
+    4000
+} else {
+    0
+};
+#[cfg(target_pointer_width = "32")]
+pub(in crate::sys) const FUTEX_TIME64: usize = FIRST + 422;
+#[cfg(target_pointer_width = "32")]
+pub(in crate::sys) const PPOLL_TIME64: usize = FIRST + 414;
+
+/// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`.
+pub(in crate::sys) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else {
+        return Err(Errno::INVAL);
+    };
+    // SAFETY: touches no memory.
+    match unsafe { libc::sync_file_range(file, offset, len, libc::SYNC_FILE_RANGE_WRITE) } {
+        0 => Ok(()),
+        _ => Err(last_error()),
+    }
+}
+
+/// # Safety
+///
+/// - What the call does to memory is allowed.
+pub(in crate::sys) unsafe fn call(
+    number: usize,
+    [a, b, c, d, e, f]: [usize; 6],
+) -> Result<usize, Errno> {
+    // SAFETY: the caller's duty, passed on.
+    let result = unsafe { libc::syscall(number as libc::c_long, a, b, c, d, e, f) };
+    if result == -1 {
+        return Err(last_error());
+    }
+    Ok(result as usize)
+}
+
+/// The error number of the call that this thread made last.
+fn last_error() -> Errno {
+    #[cfg(target_os = "android")]
+    // SAFETY: takes nothing.
+    let number = unsafe { libc::__errno() };
+    #[cfg(not(target_os = "android"))]
+    // SAFETY: takes nothing.
+    let number = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's own, and libc has it as long as the thread lives.
+    Errno::from_raw_os_error(unsafe { number.read() })
+}
