@@ -12,7 +12,7 @@
 
 use critical_section::{Impl, RawRestoreState};
 
-use crate::sys::{BLOCK, Lock, SET, abort, signal_mask};
+use crate::sys::{BLOCK, FAULTS, Lock, SET, abort, signal_mask};
 
 struct OneThread;
 
@@ -23,11 +23,19 @@ static LOCK: Lock = Lock::new();
 /// In the signals that waited before: that the thread was inside already. The bit of SIGKILL, which never waits.
 const NESTED: RawRestoreState = 1 << 8;
 
-/// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS: while they wait, the kernel kills the process
-/// for a fault in place of calling a handler. Then the C library's own, which its
-/// `pthread_sigmask` never blocks: 32 and 33, and 34 of musl.
-const LET_THROUGH: u64 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30 | C_LIBRARY;
+/// The signals of faults: while they wait, the kernel kills the process for a fault in place of calling a handler. Then the C
+/// library's own, which its `pthread_sigmask` never blocks: 32 and 33, and 34 of musl.
+const LET_THROUGH: u64 = faults() | C_LIBRARY;
 const C_LIBRARY: u64 = if cfg!(target_env = "musl") { 7 } else { 3 } << 31;
+
+const fn faults() -> u64 {
+    let (mut set, mut left) = (0, FAULTS.as_slice());
+    while let [signal, rest @ ..] = left {
+        set |= 1u64.wrapping_shl(signal.wrapping_sub(1));
+        left = rest;
+    }
+    set
+}
 
 // SAFETY: see # Safety above.
 unsafe impl Impl for OneThread {

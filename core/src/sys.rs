@@ -29,7 +29,7 @@ use core::ptr;
 use rustix::mm;
 
 #[cfg(feature = "critical-section-linux")]
-pub(crate) use self::bare::{BLOCK, SET, signal_mask};
+pub(crate) use self::bare::{BLOCK, FAULTS, SET, signal_mask};
 #[cfg(feature = "device")]
 pub(crate) use self::device::*;
 pub(crate) use self::file::*;

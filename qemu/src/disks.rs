@@ -94,12 +94,12 @@ pub fn empty_flash(
 }
 
 /// QEMU's arguments for a disk with that serial number, whose writes need not reach the host's own disk.
-pub fn disk(path: &Path, serial: &str) -> Vec<String> {
+pub fn disk(machine: &Machine, path: &Path, serial: &str) -> Vec<String> {
     let drive = format!(
         "if=none,id={serial},format=raw,cache=unsafe,file={}",
         escaped(path)
     );
-    let device = format!("virtio-blk-pci,drive={serial},serial={serial}");
+    let device = format!("{},drive={serial},serial={serial}", machine.virtio("blk"));
     ["-drive", &drive, "-device", &device]
         .map(str::to_owned)
         .into()

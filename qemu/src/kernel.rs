@@ -49,8 +49,19 @@ fn unpacked(rows: &Rows, machine: &Machine) -> Result<PathBuf> {
     let [package] = &files[..] else {
         bail!("{}: a kernel is one package", machine.name);
     };
+    // The module of a file system may refuse the size of pages.
+    let unused = |name: &String| {
+        let mut of_others = rows.filesystem.iter().filter(|row| row.kind == *name);
+        of_others.any(|_| !rows.has_kind(machine, name))
+    };
+    let modules: Vec<_> = rows
+        .modules
+        .iter()
+        .filter(|name| !unused(name))
+        .cloned()
+        .collect();
     let mut parts = vec![package.as_os_str().as_encoded_bytes()];
-    parts.extend(rows.modules.iter().map(String::as_bytes));
+    parts.extend(modules.iter().map(String::as_bytes));
     let key = format!("kernel-{}-{}", machine.name, debian::key(parts));
     cache::once(&key, |folder| {
         let all = folder.join("all");
@@ -66,7 +77,7 @@ fn unpacked(rows: &Rows, machine: &Machine) -> Result<PathBuf> {
         let (image, release) = images.next().context("no kernel in the package")?;
         fs::copy(image, folder.join("image"))?;
         let mut names = String::new();
-        for (name, bytes) in modules::in_order(&all, &release, &rows.modules)? {
+        for (name, bytes) in modules::in_order(&all, &release, &modules)? {
             fs::write(folder.join(format!("{name}.ko")), bytes)?;
             names += &format!("{name}.ko\n");
         }

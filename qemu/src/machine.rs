@@ -45,7 +45,8 @@ impl<'a> Ready<'a> {
         let image = folder.path().join("initramfs");
         initramfs::write(&image, &self.kernel, &self.guest, job)?;
         let mut qemu = Command::new(&machine.qemu);
-        qemu.args(["-M", &machine.board, "-cpu", &machine.cpu, "-smp", "2"]);
+        qemu.args(["-M", &machine.board, "-cpu", &machine.cpu]);
+        qemu.args(["-smp", &machine.processors.to_string()]);
         qemu.args(["-m", &machine.memory.to_string()]);
         qemu.args([
             "-accel",
@@ -62,7 +63,7 @@ impl<'a> Ready<'a> {
             "-monitor",
             "none",
         ]);
-        qemu.args(["-serial", "stdio", "-device", "virtio-rng-pci"]);
+        qemu.args(["-serial", "stdio", "-device", &machine.virtio("rng")]);
         qemu.arg("-kernel").arg(&self.kernel.image);
         qemu.arg("-initrd").arg(&image);
         let console = &machine.console;

@@ -29,6 +29,10 @@ pub struct Machine {
     pub cpu: String,
     pub memory: u32,
     pub console: String,
+    #[serde(default = "Machine::two")]
+    pub processors: u8,
+    #[serde(default)]
+    pub bus: Bus,
     pub page: usize,
     pub userland: String,
     pub kernel: Origin,
@@ -49,6 +53,30 @@ pub struct Machine {
     pub filesystems: Vec<String>,
     pub flash: Option<Flash>,
     pub default: bool,
+}
+
+impl Machine {
+    fn two() -> u8 {
+        2
+    }
+
+    /// QEMU's name of a virtio device of that kind on this machine's bus.
+    pub fn virtio(&self, kind: &str) -> String {
+        match self.bus {
+            Bus::Pci => format!("virtio-{kind}-pci"),
+            Bus::Ccw => format!("virtio-{kind}-ccw"),
+        }
+    }
+}
+
+/// What devices are on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bus {
+    #[default]
+    Pci,
+    /// Channels, of s390x.
+    Ccw,
 }
 
 /// Where a kernel comes from.
@@ -199,6 +227,13 @@ impl Rows {
         let known = || -> Vec<&str> { self.filesystem.iter().map(|row| &*row.name).collect() };
         let found = self.filesystem.iter().find(|row| row.name == name);
         found.ok_or_else(|| anyhow!("no file system {name:?}; there are: {}", known().join(" ")))
+    }
+
+    /// Whether a machine has a file system of that kind.
+    pub fn has_kind(&self, machine: &Machine, kind: &str) -> bool {
+        let of_machine = |row: &&Filesystem| machine.filesystems.contains(&row.name);
+        let mut rows = self.filesystem.iter().filter(of_machine);
+        rows.any(|row| row.kind == kind)
     }
 
     /// Names of those that `tests/run` cuts the power on.

@@ -15,7 +15,7 @@ use crate::cache::Temporary;
 use crate::command::kill_when_parent_ends;
 use crate::disks::{disk, escaped};
 use crate::machine::{Guest, Ready};
-use crate::rows::{Filesystem, Machine, Rows, root};
+use crate::rows::{Bus, Filesystem, Machine, Rows, root};
 use crate::{debian, disks};
 
 /// Names of the variables by which `cargo qemu test` tells the runner what to boot.
@@ -109,8 +109,11 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         let pairs = what.iter().map(|what| [kind.to_owned(), what.clone()]);
         pairs.flatten().collect()
     };
-    devices.extend(registers("-object", &rows.objects));
-    devices.extend(registers("-device", &rows.devices));
+    // They are of the other bus.
+    if machine.bus == Bus::Pci {
+        devices.extend(registers("-object", &rows.objects));
+        devices.extend(registers("-device", &rows.devices));
+    }
     for (tag, path) in &shares {
         let path = escaped(path);
         devices.push("-fsdev".to_owned());
@@ -118,7 +121,10 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
             "local,id={tag},path={path},security_model=none,readonly=on,multidevs=remap"
         ));
         devices.push("-device".to_owned());
-        devices.push(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
+        devices.push(format!(
+            "{},fsdev={tag},mount_tag={tag}",
+            machine.virtio("9p")
+        ));
     }
     let text = |path: &Path| path.to_str().map(str::to_owned).context("an odd path");
     let mut job = Test {
@@ -200,7 +206,7 @@ fn test_disk(
         device: serial::DISK.to_owned(),
         options,
     };
-    Ok((mounted, disk(&image, serial::DISK), String::new()))
+    Ok((mounted, disk(machine, &image, serial::DISK), String::new()))
 }
 
 /// What a program of the tests may want to know of the host's environment, and where it may write.

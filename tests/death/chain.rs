@@ -72,7 +72,23 @@ fn say() {
     eprintln!("outcome: {} {:#x}", RAN.load(SeqCst), SAW.load(SeqCst));
 }
 
+/// Room for two frames and what handlers do: what std brings is 8 KiB on some targets.
+fn make_room() {
+    let room = Box::leak(Box::new([0u8; 65_536]));
+    let stack = libc::stack_t {
+        ss_sp: room.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: room.len(),
+    };
+    // SAFETY: nothing else has this memory.
+    let result = unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
 fn handle(how: &str, what: &str) {
+    if what == "nested" {
+        make_room();
+    }
     // SAFETY: all zeros are a value.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     let handler: extern "C" fn(c_int) = match what {
@@ -166,7 +182,7 @@ fn happen(what: &str) {
             let number = its_number.recv().unwrap();
             waits(&reader, number);
             // SAFETY: a thread that is joined below.
-            unsafe { libc::pthread_kill(reader.as_pthread_t(), libc::SIGBUS) };
+            unsafe { libc::pthread_kill(reader.as_pthread_t() as libc::pthread_t, libc::SIGBUS) };
             waits(&reader, number);
             let _ = start.write_all(&[1]);
             eprintln!("outcome: {:?}", reader.join().unwrap());

@@ -47,7 +47,7 @@ fn sent(number: i32) {
     let mut other = None;
     while began.elapsed() < Duration::from_secs(2) {
         // SAFETY: the thread is joined below.
-        unsafe { libc::pthread_kill(target.as_pthread_t(), number) };
+        unsafe { libc::pthread_kill(target.as_pthread_t() as libc::pthread_t, number) };
         for _ in 0..200 {
             std::hint::spin_loop();
         }
@@ -283,11 +283,11 @@ fn a_commit_in_a_commit_is_busy() {
             let state = STATE.get_or_init(|| SharedTracked::new(MmapMut::map_anon(4096).unwrap()));
             on_signal(libc::SIGUSR1, handler);
             // SAFETY: this thread's id, which lives as long as the process.
-            let target = unsafe { libc::pthread_self() };
+            let target = unsafe { libc::pthread_self() } as usize;
             thread::spawn(move || {
                 loop {
                     // SAFETY: as above.
-                    unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                    unsafe { libc::pthread_kill(target as libc::pthread_t, libc::SIGUSR1) };
                     thread::yield_now();
                 }
             });

@@ -116,9 +116,10 @@ fn a_retry_takes_pages_of_any_protection_and_a_file_that_is_short() {
 /// Of this thread alone. The C library's call signals the others, and one that handles that while this ends the process
 /// may die of SIGSEGV.
 fn become_user(id: libc::uid_t) {
-    #[cfg(target_pointer_width = "32")]
+    // Of 32 bit, where another one has 16.
+    #[cfg(any(target_arch = "arm", target_arch = "x86"))]
     const SETRESUID: libc::c_long = libc::SYS_setresuid32;
-    #[cfg(target_pointer_width = "64")]
+    #[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
     const SETRESUID: libc::c_long = libc::SYS_setresuid;
     // SAFETY: numbers.
     assert_eq!(unsafe { libc::syscall(SETRESUID, id, id, 0) }, 0);
@@ -219,13 +220,15 @@ const WAKE_OP: u32 = 5 | 128;
 /// here.
 fn refuse(calls: &[(u32, u32, u32)]) -> bool {
     let ins = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // Of arguments, which have 64 bits.
+    let lower = if cfg!(target_endian = "big") { 4 } else { 0 };
     // Loads a word, jumps if it is equal, and returns.
     let (word, equal, end) = (0x20, 0x15, 0x06);
     let mut program = Vec::new();
     for &(call, argument, value) in calls {
         program.push(ins(word, 0, 0, 0));
         program.push(ins(equal, 0, 3, call));
-        program.push(ins(word, 0, 0, 16 + 8 * argument));
+        program.push(ins(word, 0, 0, 16 + 8 * argument + lower));
         program.push(ins(equal, 0, 1, value));
         let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
         program.push(ins(end, 0, 0, refused));

@@ -165,6 +165,32 @@ fn a_file_of_something_else_is_left_alone() {
     }
 }
 
+/// A file goes from board to board, of either byte order.
+#[test]
+fn a_file_of_another_machine_goes_on() {
+    let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = dir.path().join("events.bin");
+    let mut bytes = vec![0; 262_144];
+    // As a machine wrote it: number, boot, text, checksum.
+    bytes[7 * 64] = 7;
+    bytes[7 * 64 + 8] = 1;
+    bytes[7 * 64 + 16..][..20].copy_from_slice(b"from another machine");
+    bytes[7 * 64 + 56..][..4].copy_from_slice(&[0x51, 0xcc, 0x75, 0xbb]);
+    std::fs::write(&path, bytes).unwrap();
+    let lines = run(&path, &["--events", "1"], usize::MAX);
+    assert_eq!(events(&lines, "stored").first(), Some(&8), "{lines:?}");
+    // And as that machine would read it.
+    let bytes = std::fs::read(&path).unwrap();
+    let record = &bytes[8 * 64..][..64];
+    assert_eq!(
+        record[..16],
+        [8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]
+    );
+    let sum = crc32fast::hash(&record[..56]);
+    let parts = [0, 8, 16, 24].map(|bits| (sum >> bits) as u8);
+    assert_eq!(record[56..60], parts);
+}
+
 #[test]
 fn two_recorders_do_not_share_a_file() {
     let dir = tempfile::tempdir_in(crate::test_dir()).unwrap();

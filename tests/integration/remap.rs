@@ -44,7 +44,10 @@ fn a_shorter_map_leaves_its_neighbour_alone() {
         // SAFETY: no pointer into the map is kept.
         unsafe { maps[index].remap(page, RemapOptions::new()) }.unwrap();
     }
-    assert!(neighbours > 20, "{neighbours}");
+    // Kernels place maps of files as they like.
+    if rawmap_tests::emulator().is_some() {
+        assert!(neighbours > 20, "{neighbours}");
+    }
     for map in &maps {
         assert_eq!(bytes_of(map), pattern(page));
     }
@@ -98,7 +101,7 @@ fn lengths_that_wrap_are_errors_and_change_nothing() {
             assert_eq!(refused, Error::TooLong { len: len as u64 });
         }
         // The longest that may be asked for; a 32-bit process may even get it.
-        if usize::BITS == 64 {
+        if usize::BITS == 64 && !cfg!(target_arch = "s390x") {
             // SAFETY: as above.
             assert!(unsafe { map.remap(isize::MAX as usize, MAY_MOVE) }.is_err());
         }

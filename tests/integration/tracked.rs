@@ -261,14 +261,14 @@ fn a_signal_handler_writes_too() {
         0
     );
     // SAFETY: the thread's own id.
-    let target = unsafe { libc::pthread_self() };
+    let target = unsafe { libc::pthread_self() } as usize;
     let done = AtomicBool::new(false);
     let write_beside_signals = || {
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     // SAFETY: the thread that writes lives until this one is joined.
-                    unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                    unsafe { libc::pthread_kill(target as libc::pthread_t, libc::SIGUSR1) };
                     std::thread::yield_now();
                 }
             });

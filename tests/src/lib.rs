@@ -151,6 +151,8 @@ pub fn holds(condition: &str) -> bool {
         "no uio_pdrv_genirq" => !Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq").exists(),
         "no huge pages" => native && !may_set_huge_pages_aside(),
         "no seccomp" => native && no_filters(),
+        "no PCI devices" => native && no_pci_devices(),
+        "libc is musl" => cfg!(target_env = "musl"),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
 }
@@ -161,6 +163,19 @@ fn may_administrate() -> bool {
     let asked = rustix::mount::mount("/dev/null", "/", "ext4", MountFlags::empty(), None);
     let refused = matches!(asked, Err(Errno::PERM | Errno::ACCESS));
     !refused && disk::opens("/dev/loop-control").is_ok()
+}
+
+/// Returns whether the machine has no device on a PCI bus, of which some have registers that the tests know.
+#[must_use]
+pub fn no_pci_devices() -> bool {
+    let devices = std::fs::read_dir("/sys/bus/pci/devices");
+    devices.map_or(true, |mut devices| devices.next().is_none())
+}
+
+/// Returns whether a handler is told where a fault was. QEMU's user mode swaps the words of the address on s390x.
+#[must_use]
+pub fn faults_have_addresses() -> bool {
+    !(cfg!(target_arch = "s390x") && emulator().is_some())
 }
 
 /// Returns whether the kernel has no filters of system calls, seccomp(2).

@@ -22,16 +22,30 @@ fn number(call: Refused) -> libc::c_long {
         Refused::Futex => libc::SYS_futex,
         Refused::Fallocate => libc::SYS_fallocate,
         Refused::Fsync => libc::SYS_fsync,
-        #[cfg(not(target_arch = "arm"))]
+        #[cfg(not(any(
+            target_arch = "arm",
+            target_arch = "powerpc",
+            target_arch = "powerpc64"
+        )))]
         Refused::SyncFileRange => libc::SYS_sync_file_range,
         // sync_file_range2.
         #[cfg(target_arch = "arm")]
         Refused::SyncFileRange => 341,
+        #[cfg(any(target_arch = "powerpc", target_arch = "powerpc64"))]
+        Refused::SyncFileRange => 308,
         #[cfg(target_arch = "arm")]
         Refused::Fadvise => libc::SYS_arm_fadvise64_64,
-        #[cfg(target_arch = "x86")]
+        #[cfg(all(
+            target_pointer_width = "32",
+            not(any(target_arch = "arm", target_arch = "mips"))
+        ))]
         Refused::Fadvise => libc::SYS_fadvise64_64,
-        #[cfg(not(target_pointer_width = "32"))]
+        #[cfg(target_arch = "mips")]
+        Refused::Fadvise => libc::SYS_fadvise64,
+        // libc names it for some of these only.
+        #[cfg(target_arch = "powerpc64")]
+        Refused::Fadvise => 233,
+        #[cfg(all(target_pointer_width = "64", not(target_arch = "powerpc64")))]
         Refused::Fadvise => libc::SYS_fadvise64,
         Refused::Mlock => libc::SYS_mlock,
     }

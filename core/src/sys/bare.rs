@@ -19,7 +19,9 @@ use self::enter::FUTEX_TIME64;
 #[cfg(all(target_pointer_width = "32", feature = "device"))]
 pub(super) use self::enter::PPOLL_TIME64;
 #[cfg(feature = "critical-section-linux")]
-use self::enter::{EXIT_GROUP, RT_SIGPROCMASK};
+pub(crate) use self::enter::{BLOCK, FAULTS, SET};
+#[cfg(feature = "critical-section-linux")]
+use self::enter::{EXIT_GROUP, RT_SIGPROCMASK, SIGNAL_SET};
 use self::enter::{FUTEX, MINCORE, MREMAP, MSYNC};
 #[cfg(feature = "critical-section")]
 use self::enter::{GETPID, GETTID, TGKILL};
@@ -252,15 +254,8 @@ pub(super) fn signal_thread(thread: u32, signal: usize) -> Result<(), Errno> {
     unsafe { call(TGKILL, [process, thread, signal, 0, 0, 0]) }.map(|_| ())
 }
 
-/// `SIG_BLOCK` of `rt_sigprocmask(2)`: these wait, too.
-#[cfg(feature = "critical-section-linux")]
-pub(crate) const BLOCK: usize = 0;
-/// `SIG_SETMASK`: these wait and no others.
-#[cfg(feature = "critical-section-linux")]
-pub(crate) const SET: usize = 2;
-
 /// `rt_sigprocmask(2)` of the calling thread: changes which signals wait, and gives which did before.
-/// Bit 0 is signal 1.
+/// Bit 0 is signal 1. Those above 64, which MIPS has, stay as they are.
 ///
 /// # Safety
 ///
@@ -275,11 +270,17 @@ pub(crate) unsafe fn signal_mask(how: usize, set: u64) -> u64 {
             set
         }
     };
-    let (set, mut old) = (in_words(set), 0u64);
-    let from = (&raw const set).expose_provenance();
-    let to = (&raw mut old).expose_provenance();
-    // It fails on bad arguments only.
-    // SAFETY: the kernel reads 8 bytes at `from` and writes 8 at `to`.
-    let _ = unsafe { call(RT_SIGPROCMASK, [how, from, to, size_of::<u64>(), 0, 0]) };
-    in_words(old)
+    let mut set = [in_words(set), 0];
+    let mut old = [0u64; 2];
+    let to = old.as_mut_ptr().expose_provenance();
+    if SIGNAL_SET > 8 && how == SET {
+        // It fails on bad arguments only, here and below.
+        // SAFETY: the kernel writes that many bytes at `to`.
+        let _ = unsafe { call(RT_SIGPROCMASK, [BLOCK, 0, to, SIGNAL_SET, 0, 0]) };
+        set[1] = old[1];
+    }
+    let from = set.as_ptr().expose_provenance();
+    // SAFETY: the kernel reads that many bytes at `from` and writes as many at `to`.
+    let _ = unsafe { call(RT_SIGPROCMASK, [how, from, to, SIGNAL_SET, 0, 0]) };
+    in_words(old[0])
 }

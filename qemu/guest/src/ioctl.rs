@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 
-use rustix::ioctl::{Setter, Updater, ioctl, opcode};
+use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
 /// `struct blkpg_partition` of linux/blkpg.h.
 #[repr(C)]
@@ -27,7 +27,7 @@ struct PartitionRequest {
     partition: *mut Partition,
 }
 
-const BLKPG: u32 = opcode::none(0x12, 105);
+const BLKPG: Opcode = opcode::none(0x12, 105);
 const ADD: i32 = 1;
 const DELETE: i32 = 2;
 
@@ -76,7 +76,7 @@ struct VolumeRequest {
     name: [u8; 128],
 }
 
-const MAKE_VOLUME: u32 = opcode::write::<VolumeRequest>(b'o', 0);
+const MAKE_VOLUME: Opcode = opcode::write::<VolumeRequest>(b'o', 0);
 
 /// Makes a volume of all that a UBI device has.
 pub fn make_volume(device: &File, name: &str) -> io::Result<()> {

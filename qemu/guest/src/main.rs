@@ -63,6 +63,8 @@ fn fail(why: &str) -> ! {
 }
 
 fn job() -> Result<(), Failure> {
+    // The kernel may have left a line open.
+    println!();
     let text = fs::read_to_string("/job").map_err(|error| format!("/job: {error}"))?;
     let job: Job = toml::from_str(&text).map_err(|error| format!("/job: {error}"))?;
     let proc = !matches!(&job, Job::Test(test) if !test.proc);

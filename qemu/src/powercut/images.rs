@@ -160,9 +160,9 @@ impl<'a> Images<'a> {
         fs::File::create(&results)?.set_len((count * per_image) as u64)?;
         let (mut devices, kernel_arguments) = match flash {
             true => disks::empty_flash(machine, image, None)?,
-            false => (disk(image, serial::IMAGES), String::new()),
+            false => (disk(machine, image, serial::IMAGES), String::new()),
         };
-        devices.extend(disk(&results, serial::RESULTS));
+        devices.extend(disk(machine, &results, serial::RESULTS));
         let plain = run::disk(self.filesystem, Scenario::Flushes);
         let job = Verify {
             disk: Disk {

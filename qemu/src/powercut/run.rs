@@ -243,7 +243,8 @@ fn run_once(
         devices.push("-device".to_owned());
         let serial = serial::DISK;
         devices.push(format!(
-            "virtio-blk-pci,drive={top},discard=off,serial={serial}"
+            "{},drive={top},discard=off,serial={serial}",
+            ready.machine.virtio("blk")
         ));
     }
     let disk_len = fs::metadata(&image)?.len();

@@ -105,6 +105,18 @@ fn set(signal: c_int, handler: usize, flags: usize) -> bool {
             "ecall", in("a7") 134, inlateout("a0") signal as isize => result, in("a1") action, in("a2") 0usize,
             in("a3") 8usize, options(nostack)
         );
+        #[cfg(target_arch = "s390x")]
+        asm!(
+            "svc 0", in("r1") 174usize, inlateout("r2") signal as isize => result, in("r3") action, in("r4") 0usize,
+            in("r5") 8usize, options(nostack)
+        );
+        #[cfg(target_arch = "powerpc")]
+        asm!(
+            "sc", "bns 1f", "neg 3, 3", "1:", inlateout("r0") 173 => _, inlateout("r3") signal as isize => result,
+            inlateout("r4") action => _, inlateout("r5") 0usize => _, inlateout("r6") 8usize => _, lateout("r7") _,
+            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _, lateout("r12") _, lateout("cr0") _,
+            lateout("ctr") _, lateout("xer") _, options(nostack)
+        );
     }
     result == 0
 }

@@ -75,6 +75,24 @@ pub unsafe fn spawn(stack: &'static Stack, body: fn(usize), argument: usize) -> 
             in("a7") 220, inlateout("a0") FLAGS => result, in("a1") top, in("a2") 0, in("a3") 0,
             in("a4") 0, in("a5") start, in("a6") begin,
         );
+        // The stack comes first.
+        #[cfg(target_arch = "s390x")]
+        asm!(
+            "svc 0", "ltgr %r2, %r2", "jnz 2f", "aghi %r15, -160", "xc 0(8,%r15), 0(%r15)", "lghi %r14, 0",
+            "lgr %r2, %r9", "br %r10", "2:",
+            in("r1") 120usize, inlateout("r2") top => result, in("r3") FLAGS, in("r4") 0usize, in("r5") 0usize,
+            in("r6") 0usize, in("r9") start, in("r10") begin,
+        );
+        // The summary overflow bit says that there was an error.
+        #[cfg(target_arch = "powerpc")]
+        asm!(
+            "sc", "bns 3f", "neg 3, 3", "b 2f", "3:", "cmpwi 3, 0", "bne 2f", "li 0, 0", "stwu 0, -16(1)", "mtlr 0",
+            "mr 3, 15", "mtctr 16", "bctr", "2:",
+            inlateout("r0") 120 => _, inlateout("r3") FLAGS => result, inlateout("r4") top => _, inlateout("r5") 0 => _,
+            inlateout("r6") 0 => _, inlateout("r7") 0 => _, lateout("r8") _, lateout("r9") _, lateout("r10") _,
+            lateout("r11") _, lateout("r12") _, in("r15") start, in("r16") begin, lateout("cr0") _, lateout("ctr") _,
+            lateout("xer") _,
+        );
     }
     if result < 0 {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
@@ -101,5 +119,9 @@ fn exit_thread() -> ! {
         asm!("svc 0", in("r7") 1, in("r0") 0, options(noreturn));
         #[cfg(target_arch = "riscv64")]
         asm!("ecall", in("a7") 93, in("a0") 0, options(noreturn));
+        #[cfg(target_arch = "s390x")]
+        asm!("svc 0", "j .", in("r1") 1usize, in("r2") 0usize, options(noreturn));
+        #[cfg(target_arch = "powerpc")]
+        asm!("sc", in("r0") 1, in("r3") 0, options(noreturn));
     }
 }

@@ -46,9 +46,9 @@ fn count(file: &OwnedFd) -> Result<u32, Error> {
     let map = MmapOptions::new().len(4).map_raw(file)?;
     let boots = map.as_mut_ptr().cast::<u32>();
     // SAFETY: 4 aligned bytes inside the map, and no other program has the file.
-    let next = unsafe { boots.read_volatile() }.wrapping_add(1);
+    let next = u32::from_le(unsafe { boots.read_volatile() }).wrapping_add(1);
     // SAFETY: as above.
-    unsafe { boots.write_volatile(next) };
+    unsafe { boots.write_volatile(next.to_le()) };
     map.flush_range(0, 4)?;
     Ok(next)
 }

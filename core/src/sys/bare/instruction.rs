@@ -8,7 +8,7 @@ use rustix::io::Errno;
 /// The numbers of the calls that are made here.
 macro_rules! numbers {
     ($($name:ident $number:literal)*) => {
-        $(pub(in crate::sys) const $name: usize = $number;)*
+        $(pub(crate) const $name: usize = $number;)*
     };
 }
 
@@ -29,6 +29,12 @@ numbers! { EXIT_GROUP 94 FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 MREMAP 216 M
 // With 64-bit times, where a word has 32.
 #[cfg(target_pointer_width = "32")]
 numbers! { FUTEX_TIME64 422 PPOLL_TIME64 414 }
+
+// `SIG_BLOCK` of rt_sigprocmask(2): these wait, too. `SIG_SETMASK`: these wait and no others. And bytes of a set of signals.
+numbers! { BLOCK 0 SET 2 SIGNAL_SET 8 }
+
+/// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS.
+pub(crate) const FAULTS: [u32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`; on arm and powerpc `sync_file_range2`, which has the flags first.
 pub(in crate::sys) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {

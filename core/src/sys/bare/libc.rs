@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// The numbers of the calls that are made here.
 macro_rules! numbers {
     ($($name:ident $number:ident)*) => {
-        $(pub(in crate::sys) const $name: usize = libc::$number as usize;)*
+        $(pub(crate) const $name: usize = libc::$number as usize;)*
     };
 }
 // There the old one never was.
@@ -38,6 +38,31 @@ const FIRST: usize = if cfg!(any(target_arch = "mips", target_arch = "mips32r6")
 pub(in crate::sys) const FUTEX_TIME64: usize = FIRST + 422;
 #[cfg(target_pointer_width = "32")]
 pub(in crate::sys) const PPOLL_TIME64: usize = FIRST + 414;
+
+// `SIG_BLOCK` of rt_sigprocmask(2): these wait, too. `SIG_SETMASK`: these wait and no others.
+numbers! { BLOCK SIG_BLOCK SET SIG_SETMASK }
+
+/// Bytes of a set of signals: MIPS has 128.
+pub(crate) const SIGNAL_SET: usize = if cfg!(any(
+    target_arch = "mips",
+    target_arch = "mips32r6",
+    target_arch = "mips64",
+    target_arch = "mips64r6"
+)) {
+    16
+} else {
+    8
+};
+
+pub(crate) const FAULTS: [u32; 7] = [
+    libc::SIGILL as u32,
+    libc::SIGTRAP as u32,
+    libc::SIGABRT as u32,
+    libc::SIGBUS as u32,
+    libc::SIGFPE as u32,
+    libc::SIGSEGV as u32,
+    libc::SIGSYS as u32,
+];
 
 /// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`.
 pub(in crate::sys) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {

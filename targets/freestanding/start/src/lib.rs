@@ -1,5 +1,5 @@
 //! What a program needs that has neither std nor libc: a start, an end, and what the compiler
-//! expects to find. For x86_64, armv7, aarch64 and riscv64.
+//! expects to find. For x86_64, arm, aarch64, riscv64, s390x and powerpc.
 //!
 //! A program says `start!(main)` with `fn main(arguments: &Arguments) -> u8`, and its build script passes this crate's
 //! linker flags on; `targets/new DIR` makes such a program. A panic ends it with status 101.
@@ -10,9 +10,11 @@
     target_arch = "x86_64",
     target_arch = "aarch64",
     target_arch = "arm",
-    target_arch = "riscv64"
+    target_arch = "riscv64",
+    target_arch = "s390x",
+    target_arch = "powerpc"
 )))]
-compile_error!("rawmap-start has a start for x86_64, arm, aarch64 and riscv64");
+compile_error!("rawmap-start has a start for x86_64, arm, aarch64, riscv64, s390x and powerpc");
 
 use core::ffi::{CStr, c_char};
 
@@ -85,6 +87,10 @@ pub fn exit(status: u8) -> ! {
         core::arch::asm!("svc 0", in("r7") 248, in("r0") status, options(noreturn));
         #[cfg(target_arch = "riscv64")]
         core::arch::asm!("ecall", in("a7") 94, in("a0") status, options(noreturn));
+        #[cfg(target_arch = "s390x")]
+        core::arch::asm!("svc 0", "j .", in("r1") 248usize, in("r2") status, options(noreturn));
+        #[cfg(target_arch = "powerpc")]
+        core::arch::asm!("sc", in("r0") 234, in("r3") status, options(noreturn));
     }
 }
 
@@ -112,6 +118,18 @@ macro_rules! start {
             ".globl _start", "_start:", ".option push", ".option norelax",
             "lla gp, __global_pointer$", ".option pop", "mv s0, zero", "mv ra, zero", "mv a0, sp",
             "tail {entry}", entry = sym entry
+        );
+
+        // Below the stack pointer is room in which a function keeps registers.
+        #[cfg(target_arch = "s390x")]
+        core::arch::global_asm!(
+            ".globl _start", "_start:", "lgr %r2, %r15", "aghi %r15, -160", "xc 0(8,%r15), 0(%r15)", "lghi %r14, 0",
+            "jg {entry}", entry = sym entry
+        );
+        #[cfg(target_arch = "powerpc")]
+        core::arch::global_asm!(
+            ".globl _start", "_start:", "mr 3, 1", "clrrwi 1, 1, 4", "li 0, 0", "stwu 0, -16(1)", "mtlr 0",
+            "b {entry}", entry = sym entry
         );
 
         unsafe extern "C" fn entry(stack: *const usize) -> ! {
