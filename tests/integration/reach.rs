@@ -149,13 +149,13 @@ fn what_cannot_be_reserved_leaves_no_blocks_behind() {
         );
     };
     assert!(matches!(
-        reserve(&disk.file, 0, 1 << 30),
+        reserve(&disk.file, 0, 1 << 28),
         Err(Error::NoSpace { .. })
     ));
     as_before();
     let mut map = MmapRaw::map_raw(&disk.file).unwrap();
     assert!(matches!(
-        map.grow(&disk.file, 1 << 30),
+        map.grow(&disk.file, 1 << 28),
         Err(Error::NoSpace { .. })
     ));
     as_before();
