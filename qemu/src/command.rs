@@ -7,6 +7,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
+use crate::rows::root;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -16,6 +17,23 @@ pub fn kill_when_parent_ends(command: &mut Command) {
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
+}
+
+/// cargo, for a target of targets.toml: where rustup has no std for it, with the toolchain that builds one.
+pub fn cargo_for(triple: &str) -> Result<Command> {
+    let get = root().join("targets/get");
+    let mut asked = Command::new(get);
+    asked.args([triple, "std"]);
+    if output(asked)?.trim() != "built" {
+        return Ok(Command::new(
+            std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        ));
+    }
+    let nightly = output(Command::new(root().join("targets/nightly")))?;
+    // rustup's, which takes a toolchain.
+    let mut cargo = Command::new("cargo");
+    cargo.args([&format!("+{}", nightly.trim()), "-Zbuild-std"]);
+    Ok(cargo)
 }
 
 /// What a command prints; an error is what it says itself.

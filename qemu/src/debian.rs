@@ -88,7 +88,9 @@ fn resolve(name: &str, want: &Set) -> Result<Set> {
             let mut starts = ["linux-image-", "linux-source-"].iter();
             starts.any(|start| {
                 let rest = file.name().strip_prefix(start);
-                rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+                // A version, and not the 4kc of a name.
+                rest.and_then(|rest| rest.split('-').next())
+                    .is_some_and(|version| version.contains('.'))
             })
         });
         ensure!(

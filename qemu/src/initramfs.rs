@@ -3,20 +3,19 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use cpio::newc::{Builder, trailer};
 use rawmap_guest::job::Job;
 
-use crate::command::kill_when_parent_ends;
+use crate::command::{cargo_for, kill_when_parent_ends};
 use crate::kernel::Kernel;
 use crate::rows::{Machine, root};
 
 /// Builds the guest's program for a machine: static, so that it runs before there is anything else.
 pub fn guest(machine: &Machine) -> Result<PathBuf> {
     let target = root().join("target/guest");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo_for(&machine.target)?;
     // Not what an outer cargo was told.
     for variable in [
         "RUSTFLAGS",
@@ -44,7 +43,7 @@ pub fn guest(machine: &Machine) -> Result<PathBuf> {
     let status = cargo.status().context("cargo")?;
     ensure!(
         status.success(),
-        "the guest's program could not be built for {}: has targets/setup {} been run?",
+        "the guest's program could not be built for {}: cargo says why; where it has no linker or std, run targets/setup {}",
         machine.target,
         machine.target
     );

@@ -33,6 +33,8 @@ pub struct Machine {
     pub processors: u8,
     #[serde(default)]
     pub bus: Bus,
+    #[serde(default = "Machine::yes")]
+    pub registers: bool,
     pub page: usize,
     pub userland: String,
     pub kernel: Origin,
@@ -58,6 +60,10 @@ pub struct Machine {
 impl Machine {
     fn two() -> u8 {
         2
+    }
+
+    fn yes() -> bool {
+        true
     }
 
     /// QEMU's name of a virtio device of that kind on this machine's bus.

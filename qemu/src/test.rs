@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,10 +11,10 @@ use rawmap_guest::job::{Disk, Job, TEST_DIR, Test, say, serial};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cache::Temporary;
-use crate::command::kill_when_parent_ends;
+use crate::command::{cargo_for, kill_when_parent_ends};
 use crate::disks::{disk, escaped};
 use crate::machine::{Guest, Ready};
-use crate::rows::{Bus, Filesystem, Machine, Rows, root};
+use crate::rows::{Filesystem, Machine, Rows, root};
 use crate::{debian, disks};
 
 /// Names of the variables by which `cargo qemu test` tells the runner what to boot.
@@ -38,7 +37,7 @@ pub struct Room<'a> {
 
 /// `cargo qemu test`: runs cargo with the system runner. Gives the exit status.
 pub fn cargo_test(machine: &Machine, filesystem: &str, arguments: &[String]) -> Result<u8> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo_for(&machine.target)?;
     cargo
         .current_dir(root())
         .arg("test")
@@ -109,8 +108,7 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         let pairs = what.iter().map(|what| [kind.to_owned(), what.clone()]);
         pairs.flatten().collect()
     };
-    // They are of the other bus.
-    if machine.bus == Bus::Pci {
+    if machine.registers {
         devices.extend(registers("-object", &rows.objects));
         devices.extend(registers("-device", &rows.devices));
     }

@@ -20,6 +20,7 @@ pub fn mount(kind: &str, source: &str, target: &str, options: &str) -> Result<()
         match word {
             "noatime" => flags |= MountFlags::NOATIME,
             "ro" => flags |= MountFlags::RDONLY,
+            "nosuid" => flags |= MountFlags::NOSUID,
             word => own.push(word),
         }
     }
