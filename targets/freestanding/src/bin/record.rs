@@ -30,7 +30,12 @@ fn main(arguments: &Arguments) -> u8 {
     let offset = page.get() + 8;
     // Little-endian in the file, on every machine.
     // SAFETY: 4 aligned bytes inside the map; nothing else in this program uses them.
-    unsafe { map.as_mut_ptr().add(offset).cast::<u32>().write(RECORD.to_le()) };
+    unsafe {
+        map.as_mut_ptr()
+            .add(offset)
+            .cast::<u32>()
+            .write(RECORD.to_le())
+    };
     if map.flush_range(offset, 4).is_err() {
         return 5;
     }
