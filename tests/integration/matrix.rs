@@ -364,6 +364,31 @@ fn the_ladder_has_every_row() {
     }
 }
 
+/// The jobs of the workflow are the rungs of `tests/run all`.
+#[test]
+fn the_workflow_has_every_rung() {
+    let ladder = read("tests/ladder.txt");
+    let lines = ladder.lines().filter(|line| !line.starts_with('#'));
+    let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // targets/setup is a step of its own.
+    let of_all = words.filter(|words| words[0].ends_with('+') || words[0] == "all");
+    let rungs = of_all.map(|words| words[1]).filter(|rung| *rung != "setup");
+    let workflow = read(".github/workflows/ci.yml");
+    let jobs = workflow
+        .lines()
+        .filter_map(|line| line.strip_prefix("          - "));
+    let jobs: Vec<_> = jobs.flat_map(|line| line.split(' ')).collect();
+    let mut found = 0;
+    for rung in rungs {
+        found += 1;
+        assert!(
+            jobs.contains(&rung),
+            ".github/workflows/ci.yml has no {rung}"
+        );
+    }
+    assert!(found > 40, "{found}");
+}
+
 /// Where rustix makes no system calls itself, said to cargo and twice to the compiler.
 #[test]
 fn one_rule_says_where_libc_is_called() {
