@@ -137,7 +137,7 @@ fn walks(name: &'static str, on: Option<On>) -> Result<(), Failed> {
         skip(name, "no addresses of faults");
         return Ok(());
     }
-    // What is mapped is counted, and its limits are met by the library alone.
+    // Limits and refusals are to be met by the library alone.
     if cfg!(target_env = "musl") {
         skip(name, "malloc cannot be told to keep its memory");
         return Ok(());
