@@ -6,8 +6,10 @@
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-compile_error!("rawmap-core maps memory with Linux system calls; this target has none");
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "rawmap-core maps memory with Linux system calls; this target has none, or is Android, where rustix lacks some"
+);
 
 #[cfg(any(
     feature = "std",

@@ -242,7 +242,7 @@ pub(crate) unsafe fn map_again(
 #[inline]
 pub(crate) unsafe fn msync(start: *mut c_void, len: usize, flags: MsyncFlags) -> Result<(), Errno> {
     // SAFETY: the caller's duty, passed on.
-    unsafe { bare::msync(start, len, flags.bits()) }
+    unsafe { bare::msync(start, len, flags) }
 }
 
 /// madvise(2).

@@ -232,6 +232,10 @@ pub fn hides_dirty_pages(folder: &Path) -> bool {
 fn file_system(folder: &Path) -> u64 {
     let file = File::open(folder).expect("the test folder is there");
     let stat = rustix::fs::fstatfs(&file).expect("statfs");
+    #[allow(
+        clippy::unnecessary_fallible_conversions,
+        reason = "of another type on s390x"
+    )]
     u64::try_from(stat.f_type).unwrap_or(0)
 }
 

@@ -1,4 +1,4 @@
-//! System calls made by hand: rustix has no function for them, or only together with features that reach further, or, of
+//! System calls made by hand: rustix has no function for them, or only together with features that reach further; or, of
 //! msync(2), one that in its libc form gives -1 for every error.
 //!
 //! # Safety
@@ -22,10 +22,10 @@ pub(super) use self::enter::PPOLL_TIME64;
 pub(crate) use self::enter::{BLOCK, FAULTS, SET};
 #[cfg(feature = "critical-section-linux")]
 use self::enter::{EXIT_GROUP, RT_SIGPROCMASK, SIGNAL_SET};
-use self::enter::{FUTEX, MINCORE, MREMAP, MSYNC};
+use self::enter::{FUTEX, MINCORE, MREMAP};
 #[cfg(feature = "critical-section")]
 use self::enter::{GETPID, GETTID, TGKILL};
-pub(super) use self::enter::{call, sync_file_range};
+pub(super) use self::enter::{call, msync, sync_file_range};
 
 // The second as core/Cargo.toml has it: where rustix makes no system calls itself.
 #[cfg_attr(
@@ -117,7 +117,7 @@ pub(super) unsafe fn mincore(
     unsafe { call(MINCORE, arguments) }.map(|_| ())
 }
 
-/// mremap(2) without `MREMAP_FIXED`. (rustix has none for Android.)
+/// mremap(2) without `MREMAP_FIXED`.
 ///
 /// # Safety
 ///
@@ -139,19 +139,6 @@ pub(super) unsafe fn mremap(
     ];
     // SAFETY: the caller's duty, passed on.
     unsafe { call(MREMAP, arguments) }.map(ptr::with_exposed_provenance_mut)
-}
-
-/// msync(2).
-///
-/// # Safety
-///
-/// - The caller owns every page of the range, and `flags` do not give its bytes back.
-#[inline]
-pub(super) unsafe fn msync(start: *mut c_void, len: usize, flags: u32) -> Result<(), Errno> {
-    let flags = usize::try_from(flags).unwrap_or(usize::MAX);
-    let arguments = [start.expose_provenance(), len, flags, 0, 0, 0];
-    // SAFETY: writes what the pages hold, and changes none.
-    unsafe { call(MSYNC, arguments) }.map(|_| ())
 }
 
 /// `exit_group(2)`.

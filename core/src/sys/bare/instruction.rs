@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "some numbers are for features")]
 
+use core::ffi::c_void;
+
 use rustix::fd::RawFd;
 use rustix::io::Errno;
+use rustix::mm::{self, MsyncFlags};
 
 /// The numbers of the calls that are made here.
 macro_rules! numbers {
@@ -13,18 +16,18 @@ macro_rules! numbers {
 }
 
 #[cfg(target_arch = "x86_64")]
-numbers! { EXIT_GROUP 231 FUTEX 202 GETPID 39 GETTID 186 MINCORE 27 MREMAP 25 MSYNC 26 RT_SIGPROCMASK 14 SYNC_FILE_RANGE 277 TGKILL 234 }
+numbers! { EXIT_GROUP 231 FUTEX 202 GETPID 39 GETTID 186 MINCORE 27 MREMAP 25 RT_SIGPROCMASK 14 SYNC_FILE_RANGE 277 TGKILL 234 }
 #[cfg(target_arch = "x86")]
-numbers! { EXIT_GROUP 252 FUTEX 240 GETPID 20 GETTID 224 MINCORE 218 MREMAP 163 MSYNC 144 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 314 TGKILL 270 }
+numbers! { EXIT_GROUP 252 FUTEX 240 GETPID 20 GETTID 224 MINCORE 218 MREMAP 163 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 314 TGKILL 270 }
 #[cfg(target_arch = "arm")]
-numbers! { EXIT_GROUP 248 FUTEX 240 GETPID 20 GETTID 224 MINCORE 219 MREMAP 163 MSYNC 144 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 341 TGKILL 268 }
+numbers! { EXIT_GROUP 248 FUTEX 240 GETPID 20 GETTID 224 MINCORE 219 MREMAP 163 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 341 TGKILL 268 }
 #[cfg(target_arch = "s390x")]
-numbers! { EXIT_GROUP 248 FUTEX 238 GETPID 20 GETTID 236 MINCORE 218 MREMAP 163 MSYNC 144 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 307 TGKILL 241 }
+numbers! { EXIT_GROUP 248 FUTEX 238 GETPID 20 GETTID 236 MINCORE 218 MREMAP 163 RT_SIGPROCMASK 175 SYNC_FILE_RANGE 307 TGKILL 241 }
 #[cfg(any(target_arch = "powerpc", target_arch = "powerpc64"))]
-numbers! { EXIT_GROUP 234 FUTEX 221 GETPID 20 GETTID 207 MINCORE 206 MREMAP 163 MSYNC 144 RT_SIGPROCMASK 174 SYNC_FILE_RANGE 308 TGKILL 250 }
+numbers! { EXIT_GROUP 234 FUTEX 221 GETPID 20 GETTID 207 MINCORE 206 MREMAP 163 RT_SIGPROCMASK 174 SYNC_FILE_RANGE 308 TGKILL 250 }
 // What came after those.
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
-numbers! { EXIT_GROUP 94 FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 MREMAP 216 MSYNC 227 RT_SIGPROCMASK 135 SYNC_FILE_RANGE 84 TGKILL 131 }
+numbers! { EXIT_GROUP 94 FUTEX 98 GETPID 172 GETTID 178 MINCORE 232 MREMAP 216 RT_SIGPROCMASK 135 SYNC_FILE_RANGE 84 TGKILL 131 }
 
 // With 64-bit times, where a word has 32.
 #[cfg(target_pointer_width = "32")]
@@ -35,6 +38,25 @@ numbers! { BLOCK 0 SET 2 SIGNAL_SET 8 }
 
 /// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS.
 pub(crate) const FAULTS: [u32; 7] = [4, 5, 6, 7, 8, 11, 31];
+
+/// msync(2), by rustix. Where a feature of another crate has that call libc, it gives -1 for every error, and what it was is in
+/// libc's errno, of which nothing is known here: the bytes are not stored.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and `flags` do not give its bytes back.
+#[inline]
+pub(in crate::sys) unsafe fn msync(
+    start: *mut c_void,
+    len: usize,
+    flags: MsyncFlags,
+) -> Result<(), Errno> {
+    // SAFETY: the caller's duty, passed on.
+    match unsafe { mm::msync(start, len, flags) } {
+        Err(errno) if errno.raw_os_error() == -1 => Err(Errno::IO),
+        result => result,
+    }
+}
 
 /// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`; on arm and powerpc `sync_file_range2`, which has the flags first.
 pub(in crate::sys) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {
@@ -81,6 +103,7 @@ fn halves(bytes: u64) -> [usize; 2] {
 /// # Safety
 ///
 /// - What the call does to memory is allowed.
+#[inline]
 pub(in crate::sys) unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     // SAFETY: the caller's duty, passed on.
     let result = unsafe { enter(number, arguments) };
@@ -92,6 +115,7 @@ pub(in crate::sys) unsafe fn call(number: usize, arguments: [usize; 6]) -> Resul
 }
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+#[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: syscall takes and gives these, and changes rcx and r11; the rest is the caller's duty.
@@ -106,6 +130,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 }
 
 #[cfg(target_arch = "x86")]
+#[inline]
 unsafe fn enter(number: usize, arguments: [usize; 6]) -> usize {
     let result;
     // SAFETY: int 0x80 takes and gives these. The compiler keeps ebx, esi and ebp for itself, so they
@@ -125,6 +150,7 @@ unsafe fn enter(number: usize, arguments: [usize; 6]) -> usize {
 }
 
 #[cfg(target_arch = "arm")]
+#[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: svc takes and gives these; r7 is the frame pointer of Thumb code, so it is put back. The
@@ -141,6 +167,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 }
 
 #[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
+#[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: svc takes and gives these; the rest is the caller's duty.
@@ -154,6 +181,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 }
 
 #[cfg(all(target_arch = "riscv64", target_pointer_width = "64"))]
+#[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: ecall takes and gives these; the rest is the caller's duty.
@@ -167,6 +195,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 }
 
 #[cfg(target_arch = "s390x")]
+#[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: svc takes and gives these; the rest is the caller's duty.
@@ -180,6 +209,7 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 }
 
 #[cfg(any(target_arch = "powerpc", target_arch = "powerpc64"))]
+#[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
     // SAFETY: sc takes and gives these, says by the summary overflow bit that r3 is an error number, and changes the

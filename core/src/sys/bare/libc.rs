@@ -8,8 +8,11 @@
     reason = "numbers of system calls are small, and a word of the kernel's is a usize"
 )]
 
+use core::ffi::c_void;
+
 use rustix::fd::RawFd;
 use rustix::io::Errno;
+use rustix::mm::MsyncFlags;
 
 /// The numbers of the calls that are made here.
 macro_rules! numbers {
@@ -64,6 +67,29 @@ pub(crate) const FAULTS: [u32; 7] = [
     libc::SIGSYS as u32,
 ];
 
+/// msync(2): rustix's gives -1 for every error.
+///
+/// # Safety
+///
+/// - The caller owns every page of the range, and `flags` do not give its bytes back.
+#[inline]
+pub(in crate::sys) unsafe fn msync(
+    start: *mut c_void,
+    len: usize,
+    flags: MsyncFlags,
+) -> Result<(), Errno> {
+    let arguments = [
+        start.expose_provenance(),
+        len,
+        flags.bits() as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: writes what the pages hold, and changes none.
+    unsafe { call(MSYNC, arguments) }.map(|_| ())
+}
+
 /// `sync_file_range(2)` with `SYNC_FILE_RANGE_WRITE`.
 pub(in crate::sys) fn sync_file_range(file: RawFd, offset: u64, len: u64) -> Result<(), Errno> {
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else {
@@ -93,10 +119,6 @@ pub(in crate::sys) unsafe fn call(
 
 /// The error number of the call that this thread made last.
 fn last_error() -> Errno {
-    #[cfg(target_os = "android")]
-    // SAFETY: takes nothing.
-    let number = unsafe { libc::__errno() };
-    #[cfg(not(target_os = "android"))]
     // SAFETY: takes nothing.
     let number = unsafe { libc::__errno_location() };
     // SAFETY: this thread's own, and libc has it as long as the thread lives.
