@@ -67,9 +67,14 @@ struct Seen {
 
 fn seen(map: &rawmap_core::MmapRaw) -> Seen {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-    let page = map.page_size().get();
-    let start = format!("{:x}-", map.as_ptr().addr() / page * page);
-    let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+    // The kernel may have merged it with a neighbour: musl's malloc makes such.
+    let holds = |line: &str| -> Option<bool> {
+        let (from, rest) = line.split_once('-')?;
+        let (to, _) = rest.split_once(' ')?;
+        let [from, to] = [from, to].map(|word| usize::from_str_radix(word, 16).ok());
+        Some((from?..to?).contains(&map.as_ptr().addr()))
+    };
+    let mut lines = smaps.lines().skip_while(|line| holds(line) != Some(true));
     // The emulator makes up what is read there.
     let flags = lines
         .find(|line| line.starts_with("VmFlags:"))
