@@ -139,12 +139,8 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
 
 /// Where rustix uses libc, a call can change what the interrupted code has in errno.
 fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
-    #[cfg(not(target_os = "android"))]
     // SAFETY: gives the thread's own errno, on any thread and in a handler.
     let errno = unsafe { libc::__errno_location() };
-    #[cfg(target_os = "android")]
-    // SAFETY: as above.
-    let errno = unsafe { libc::__errno() };
     // SAFETY: this thread's own.
     let before = unsafe { *errno };
     let result = body();

@@ -165,7 +165,7 @@ fn may_administrate() -> bool {
     !refused && disk::opens("/dev/loop-control").is_ok()
 }
 
-/// Tells whether the row of this machine says that it has none of QEMU's devices whose registers the tests know.
+/// Returns whether the row of this machine says that it has none of QEMU's devices whose registers the tests know.
 ///
 /// # Panics
 ///
