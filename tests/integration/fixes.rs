@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rawmap::{Advice, MmapMut, MmapOptions, MmapRaw, RemapOptions};
 use rawmap_tests::disk::loop_device;
+use rawmap_tests::setting::Setting;
 use rawmap_tests::{emulator, skip};
 
 use crate::{Told as _, file_of, file_with, libc_page_size, pattern};
@@ -129,37 +130,27 @@ fn huge_pages() -> (usize, usize) {
     (number("Hugepagesize:") * 1024, number("HugePages_Free:"))
 }
 
-/// Sets huge pages aside, and gives them back when dropped. One test at a time: they count.
+/// Huge pages set aside, as long as it is there. One test at a time: they count.
 struct Pool {
-    before: String,
+    _setting: Setting,
     _turn: std::sync::MutexGuard<'static, ()>,
 }
 
 impl Pool {
-    const PATH: &'static str = "/proc/sys/vm/nr_hugepages";
-
     fn of(pages: usize) -> Result<Self, String> {
         static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let turn = TURN
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let before = std::fs::read_to_string(Self::PATH).map_err(|error| error.to_string())?;
-        std::fs::write(Self::PATH, pages.to_string())
-            .map_err(|error| format!("cannot set huge pages aside: {error}"))?;
-        let pool = Self {
-            before,
-            _turn: turn,
-        };
+        let setting = Setting::keep("/proc/sys/vm/nr_hugepages")?;
+        setting.set(&pages.to_string())?;
         match huge_pages() {
-            (_, free) if free >= pages => Ok(pool),
+            (_, free) if free >= pages => Ok(Self {
+                _setting: setting,
+                _turn: turn,
+            }),
             (_, free) => Err(format!("asked for {pages} huge pages and got {free}")),
         }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let _ = std::fs::write(Self::PATH, &self.before);
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Mounts are in a namespace of their own, and loop devices clear themselves: the kernel takes them away with the last
 //! descriptor, also where a test is killed at any moment. tests/killed looks. A device of the device mapper stays if the test
-//! is killed between the call that makes it and the next; and the limit of requests until the next run.
+//! is killed between the call that makes it and the next.
 
 mod bitmaps;
 mod extents;
@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::FallocateFlags;
+
+use crate::setting::Setting;
 
 /// A tmpfs of a limited size, in no place of the tree. It is there as long as this and what is open on it.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ pub enum On {
 #[derive(Debug)]
 pub struct FailingDisk {
     /// First: it is given back while the device is still ours.
-    _requests: Requests,
+    _requests: Setting,
     /// Mapped by the tests: [`FILE_LEN`](Self::FILE_LEN) bytes.
     pub file: File,
     /// What is below the device.
@@ -153,7 +155,7 @@ impl FailingDisk {
             On::Ext4 => Self::ext4(folder),
         })?;
         let known = file.metadata().map_err(io_text)?;
-        let requests = Requests::of_a_page(match on {
+        let requests = requests_of_a_page(match on {
             On::Device => known.rdev(),
             On::Ext4 => known.dev(),
         })?;
@@ -367,41 +369,18 @@ impl FailingDisk {
     }
 }
 
-/// The longest request that a block device gets. Since its buffered requests are asynchronous (Linux 6.15, and older ones
-/// that took it over), a loop device takes a write that ended early for a whole one, and says that it stored what it did
+/// Keeps the requests that a block device gets at one page. Since its buffered requests are asynchronous (Linux 6.15, and older
+/// ones that took it over), a loop device takes a write that ended early for a whole one, and says that it stored what it did
 /// not: `lo_complete_rq` looks at the length of reads only. A request of one page is written or not.
-#[derive(Debug)]
-struct Requests {
-    limit: PathBuf,
-    before: String,
-}
-
-impl Requests {
-    fn of_a_page(device: u64) -> Result<Self, String> {
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-        let limit = format!("/sys/dev/block/{major}:{minor}/queue/max_sectors_kb");
-        let told = |error| format!("{limit}: {error}");
-        let mut before = fs::read_to_string(&limit).map_err(told)?;
-        if before.trim().len() < 3 {
-            // A run that was killed left its own; this is the kernel's.
-            before = "1280".to_owned();
-        }
-        // The kernel takes none that is smaller than its page. An emulator may tell another.
-        let set = |kib: &str| fs::write(&limit, kib);
-        set("4")
-            .or_else(|_| set("16"))
-            .or_else(|_| set("64"))
-            .map_err(told)?;
-        let limit = PathBuf::from(limit);
-        Ok(Self { limit, before })
-    }
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        // Another user of the device comes next.
-        let _ = fs::write(&self.limit, self.before.trim());
-    }
+fn requests_of_a_page(device: u64) -> Result<Setting, String> {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let setting = Setting::keep(&format!(
+        "/sys/dev/block/{major}:{minor}/queue/max_sectors_kb"
+    ))?;
+    // The kernel takes none that is smaller than its page. An emulator may tell another.
+    let set = |kib| setting.set(kib);
+    set("4").or_else(|_| set("16")).or_else(|_| set("64"))?;
+    Ok(setting)
 }
 
 /// Opens a file of the kernel's to read and write. A device may have a name and no driver behind it.

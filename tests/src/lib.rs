@@ -1,6 +1,7 @@
 //! What all tests share: which target and emulator this is, and skips that cannot go unnoticed.
 
 pub mod disk;
+pub mod setting;
 
 /// What a power cut may leave of a mapped file; the power cuts of `cargo qemu` use the same.
 pub use rawmap_guest::model;
@@ -157,8 +158,17 @@ pub fn holds(condition: &str) -> bool {
     }
 }
 
-/// Tells whether this process may mount a device and has loop devices: root, and not of a container.
+/// Tells whether this process may mount a device that no other sees, and has loop devices: root, and not of a container or a
+/// chroot.
 fn may_administrate() -> bool {
+    // What is no mount point cannot be made private: mount(2) says EINVAL.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    if !mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some("/"))
+    {
+        return false;
+    }
     // No block device: the kernel looks at the rights before it says so.
     let asked = rustix::mount::mount("/dev/null", "/", "ext4", MountFlags::empty(), None);
     let refused = matches!(asked, Err(Errno::PERM | Errno::ACCESS));
