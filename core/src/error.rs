@@ -6,12 +6,16 @@ pub(crate) mod device;
 #[cfg(any(feature = "std", feature = "embedded-io-v0.7"))]
 mod kind;
 mod name;
+#[cfg(feature = "record")]
+mod record;
 mod refused;
 
 use core::fmt;
 
 pub use self::call::Call;
 use self::name::Name;
+#[cfg(feature = "record")]
+pub use self::record::Problem as RecordProblem;
 pub use self::refused::Refused;
 
 /// The kernel's error number; rustix's type.
@@ -156,6 +160,9 @@ pub enum Error {
     /// A device gives no window to its registers.
     #[cfg(feature = "device")]
     Device(device::Problem),
+    /// A store of records does not do what was asked.
+    #[cfg(feature = "record")]
+    Record(RecordProblem),
 }
 
 // A Result that a register pair or a small stack slot can carry.
@@ -297,6 +304,8 @@ impl fmt::Display for Error {
             Self::MayChange(why) => fmt::Display::fmt(&why, f),
             #[cfg(feature = "device")]
             Self::Device(problem) => fmt::Display::fmt(&problem, f),
+            #[cfg(feature = "record")]
+            Self::Record(problem) => fmt::Display::fmt(&problem, f),
         }
     }
 }

@@ -18,6 +18,13 @@ compile_error!(
 ))]
 pub mod adapter;
 mod advice;
+#[cfg(any(
+    feature = "std",
+    feature = "embedded-io-v0.7",
+    feature = "embedded-storage-v0.3",
+    feature = "record"
+))]
+mod backing;
 #[cfg(feature = "critical-section-linux")]
 mod critical;
 #[cfg(feature = "device")]
@@ -33,6 +40,8 @@ mod options;
 mod page;
 mod protection;
 mod raw;
+#[cfg(feature = "record")]
+pub mod record;
 mod reserve;
 mod shared;
 mod span;

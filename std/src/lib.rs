@@ -15,6 +15,8 @@
 struct Readme;
 
 mod desc;
+#[cfg(feature = "record")]
+pub mod durable;
 #[cfg(feature = "fault")]
 pub mod fault;
 #[cfg(any(doc, doctest))]
@@ -32,6 +34,8 @@ pub use rawmap_core;
 pub use rawmap_core::SharedTracked;
 #[cfg(feature = "device")]
 pub use rawmap_core::device;
+#[cfg(feature = "record")]
+pub use rawmap_core::record;
 pub use rawmap_core::{
     Advice, Call, Commit, DirtyRanges, Errno, Error, Guarded, MayChange, PageSize, Protection,
     RemapOptions, Shared, Span, Tracked, UncheckedAdvice, Word, adapter, page_size, reserve,

@@ -497,4 +497,13 @@ impl core::adapter::Backing for MmapMut {
     fn commit_all(&mut self) -> Result<(), Error> {
         self.map.commit_all()
     }
+
+    #[inline]
+    fn check(&self) -> Result<(), Error> {
+        self.map.check()
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        self.map.retry()
+    }
 }

@@ -304,6 +304,14 @@ impl Backing for Liar {
     fn commit_all(&mut self) -> Result<(), Error> {
         Ok(())
     }
+
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        self.commit_all()
+    }
 }
 
 #[test]

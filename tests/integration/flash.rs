@@ -366,6 +366,14 @@ impl Backing for Failing {
     fn commit_all(&mut self) -> Result<(), Error> {
         self.commit(0, 0)
     }
+
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        self.commit_all()
+    }
 }
 
 #[test]

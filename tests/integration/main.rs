@@ -25,6 +25,7 @@ mod page_size;
 mod pages;
 mod protect;
 mod reach;
+mod record;
 mod recorder;
 mod remap;
 mod retry;

@@ -30,6 +30,7 @@ fn links_lead_somewhere() {
         "SECURITY.md",
         "core/README.md",
         "core/DESIGN.md",
+        "core/FORMAT.md",
         "std/README.md",
         "std/COMPARISON.md",
         "std/DEVICES.md",

@@ -1,7 +1,7 @@
 //! [`Cursor`]: a position in a map. The traits that make a stream of it are in `embedded_io` and `std_io`.
 
-use crate::adapter::Backing;
-use crate::adapter::backing::lend;
+use crate::backing::Backing;
+use crate::backing::lend;
 use crate::error::Error;
 
 /// Reads and writes a map from a position on, as a stream.

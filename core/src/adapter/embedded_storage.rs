@@ -9,8 +9,7 @@ use embedded_storage::nor_flash::{
 };
 use embedded_storage::{ReadStorage, Storage};
 
-use crate::adapter::Backing;
-use crate::adapter::backing::{lend, view};
+use crate::backing::{Backing, lend, view};
 use crate::error::{Error, Refused};
 use crate::span::Span;
 

@@ -8,7 +8,6 @@
 //! Both write through a [`Backing`]: [`Tracked`](crate::Tracked), or [`MmapMut`](crate::MmapMut). What is durable when is
 //! said at each. In short: [`Cursor`] when `flush` is `Ok`; `Flash` when `write` and `erase` are, or when `commit` is.
 
-mod backing;
 #[cfg(any(feature = "std", feature = "embedded-io-v0.7"))]
 mod cursor;
 #[cfg(feature = "embedded-io-v0.7")]
@@ -18,7 +17,8 @@ mod embedded_storage;
 #[cfg(feature = "std")]
 mod std_io;
 
-pub use self::backing::Backing;
+pub use crate::backing::Backing;
+
 #[cfg(any(feature = "std", feature = "embedded-io-v0.7"))]
 pub use self::cursor::Cursor;
 #[cfg(feature = "embedded-storage-v0.3")]

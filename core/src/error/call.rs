@@ -29,6 +29,7 @@ calls! {
     Fadvise "posix_fadvise" "drops cached pages"
     Fallocate "fallocate" "reserves space"
     Fcntl "fcntl" "seals, and duplicates a file descriptor"
+    Flock "flock" "locks a file for this process"
     Fsync "fsync" "stores a file with its attributes"
     Ftruncate "ftruncate" "changes the length of a file"
     Futex "futex" "touches a page without a signal"

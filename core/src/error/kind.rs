@@ -46,6 +46,22 @@ fn kind(error: Error) -> Kind {
         Error::Busy => Kind::ResourceBusy,
         #[cfg(feature = "device")]
         Error::Device(problem) => of_problem(problem),
+        #[cfg(feature = "record")]
+        Error::Record(problem) => of_record(problem),
+    }
+}
+
+#[cfg(feature = "record")]
+fn of_record(problem: super::RecordProblem) -> Kind {
+    use super::RecordProblem as Problem;
+    match problem {
+        Problem::Layout { .. } | Problem::NoPart | Problem::TooLong { .. } => Kind::InvalidInput,
+        Problem::Full => Kind::StorageFull,
+        Problem::Damaged { .. }
+        | Problem::Foreign
+        | Problem::Version { .. }
+        | Problem::OtherParts
+        | Problem::Length { .. } => Kind::InvalidData,
     }
 }
 

@@ -50,11 +50,6 @@ pub(crate) fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> 
     rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))
 }
 
-/// pread(2), once.
-pub(crate) fn pread(file: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *bytes, offset))
-}
-
 /// pwrite(2), once.
 pub(crate) fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
     rustix::io::retry_on_intr(|| rustix::io::pwrite(file, bytes, offset))

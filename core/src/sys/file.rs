@@ -3,6 +3,8 @@
 use core::ffi::CStr;
 use core::num::NonZeroU64;
 
+#[cfg(feature = "record")]
+use rustix::fs::FlockOperation;
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, MemfdFlags, SealFlags, StatxAttributes, StatxFlags,
 };
@@ -12,6 +14,22 @@ use rustix::ioctl::{self, Getter, Opcode, Updater, opcode};
 use super::{AsFd, AsRawFd, BorrowedFd, Errno, OwnedFd, PATIENCE, again, named};
 use crate::error::{Call, Error};
 use crate::page::PageSize;
+
+#[cfg(any(feature = "device", feature = "record"))]
+/// pread(2), once.
+pub(crate) fn pread(file: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *bytes, offset))
+}
+
+/// Takes the lock of flock(2), for this open file alone or with other readers, or says `EWOULDBLOCK`.
+#[cfg(feature = "record")]
+pub(crate) fn lock_file(file: BorrowedFd<'_>, alone: bool) -> Result<(), Errno> {
+    let operation = match alone {
+        true => FlockOperation::NonBlockingLockExclusive,
+        false => FlockOperation::NonBlockingLockShared,
+    };
+    again(|| rustix::fs::flock(file, operation))
+}
 
 /// fsync(2).
 pub(crate) fn fsync(file: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -1,5 +1,5 @@
-//! `@NAME@ FILE`: counts how often it ran, in a mapped file. The count is on stable storage when it is printed; the name of a new
-//! file is when its folder was flushed, too (fsync(2)).
+//! `@NAME@ FILE`: counts how often it ran, in a mapped file that a power cut at any moment leaves whole. The count is on stable
+//! storage when it is printed; the name of a new file is when its folder was flushed, too (fsync(2)).
 //!
 //! Ends with 0, with 2 where no file is named, or with 1 where a call failed.
 
@@ -8,11 +8,14 @@
 
 use core::fmt::{self, Write};
 
+use rawmap_core::record::{Layout, Part, Store, layout, prepare};
 use rawmap_core::{Error, MmapOptions, OwnedFd};
 use rawmap_start::{Arguments, start};
 use rustix::fs::{Mode, OFlags};
 
 start!(main);
+
+const LAYOUT: Layout<1> = layout!("@NAME@", 1, [Part::slots("boots", 8)]);
 
 fn main(arguments: &Arguments) -> u8 {
     let Some(path) = arguments.get(1) else {
@@ -39,17 +42,18 @@ fn main(arguments: &Arguments) -> u8 {
     }
 }
 
-/// Adds one to the number at the start of a file, which is made long enough, and returns it.
-fn count(file: &OwnedFd) -> Result<u32, Error> {
-    // The file has room for the map, or it is an error now and not a signal later.
-    rawmap_core::reserve(file, 0, 4)?;
-    let map = MmapOptions::new().len(4).map_raw(file)?;
-    let boots = map.as_mut_ptr().cast::<u32>();
-    // SAFETY: 4 aligned bytes inside the map, and no other program has the file.
-    let next = u32::from_le(unsafe { boots.read_volatile() }).wrapping_add(1);
-    // SAFETY: as above.
-    unsafe { boots.write_volatile(next.to_le()) };
-    map.flush_range(0, 4)?;
+/// Adds one to the number in a file, which is made where it is new, and returns it.
+fn count(file: &OwnedFd) -> Result<u64, Error> {
+    // Locks it, and gives it its length and room.
+    prepare(file, &LAYOUT)?;
+    let mut options = MmapOptions::new();
+    // SAFETY: this process has the lock, and nothing else writes the file.
+    let map = unsafe { options.len(LAYOUT.len()).scattered().map_mut(file) }?;
+    let mut store = Store::open(map, LAYOUT)?;
+    let mut boots = store.slots("boots")?;
+    let last = boots.load()?.and_then(|value| value.bytes.first_chunk().copied());
+    let next = u64::from_le_bytes(last.unwrap_or([0; 8])).wrapping_add(1);
+    boots.store(1, &next.to_le_bytes())?;
     Ok(next)
 }
 

@@ -45,11 +45,26 @@ pub trait Backing: AsRef<[u8]> {
     ///
     /// - What the device says: see [`MmapMut::flush`].
     fn commit_all(&mut self) -> Result<(), Error>;
+
+    /// Returns the error that a commit of anything would return before it asks the device: a commit failed, or bytes of a contained
+    /// map were lost.
+    ///
+    /// # Errors
+    ///
+    /// - See [`MmapMut::flush_range`].
+    fn check(&self) -> Result<(), Error>;
+
+    /// Stores all of it once more after a commit failed.
+    ///
+    /// # Errors
+    ///
+    /// - See [`Tracked::retry`] and [`MmapRaw::retry_flush`](crate::MmapRaw::retry_flush).
+    fn retry(&mut self) -> Result<(), Error>;
 }
 
 /// Reads `len` bytes at `offset`.
 #[cfg(feature = "embedded-storage-v0.3")]
-pub(super) fn view<M: AsRef<[u8]> + ?Sized>(
+pub(crate) fn view<M: AsRef<[u8]> + ?Sized>(
     map: &M,
     offset: usize,
     len: usize,
@@ -60,7 +75,7 @@ pub(super) fn view<M: AsRef<[u8]> + ?Sized>(
 }
 
 /// Lends `len` bytes at `offset`, and no other number of bytes.
-pub(super) fn lend<B: Backing + ?Sized>(
+pub(crate) fn lend<B: Backing + ?Sized>(
     map: &mut B,
     offset: usize,
     len: usize,
@@ -95,6 +110,15 @@ impl Backing for MmapMut {
         self.as_raw().check_sound(Span::whole(0))?;
         self.as_raw().retry(Span::whole(self.len()), || Ok(()))
     }
+
+    #[inline]
+    fn check(&self) -> Result<(), Error> {
+        self.as_raw().check_sound(Span::whole(0))
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        self.as_raw().retry_flush()
+    }
 }
 
 impl<const N: usize> Backing for Tracked<N> {
@@ -116,6 +140,15 @@ impl<const N: usize> Backing for Tracked<N> {
             .as_raw()
             .retry(Span::whole(self.len()), || Ok(()))
     }
+
+    #[inline]
+    fn check(&self) -> Result<(), Error> {
+        self.as_map().as_raw().check_sound(Span::whole(0))
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        Self::retry(self).map(|_| ())
+    }
 }
 
 impl<B: Backing + ?Sized> Backing for &mut B {
@@ -131,5 +164,14 @@ impl<B: Backing + ?Sized> Backing for &mut B {
 
     fn commit_all(&mut self) -> Result<(), Error> {
         (**self).commit_all()
+    }
+
+    #[inline]
+    fn check(&self) -> Result<(), Error> {
+        (**self).check()
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        (**self).retry()
     }
 }

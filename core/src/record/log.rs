@@ -1,0 +1,487 @@
+//! Records one behind another in segments of a ring: how they are found, and where the next one goes. All of it is read from
+//! the bytes: there is no index that could disagree with them.
+//!
+//! Three rules make it hold after any cut, and core/FORMAT.md gives the reasons:
+//!
+//! - A place of a segment is written at most once under one number of the segment, so that nothing stale can follow what is new.
+//! - A batch is what one commit stores. Its first record says that it is the first, and is not written before the commit
+//!   of the batch before it was `Ok`: what is missing before such a record is damaged, and what is missing after the last of
+//!   them was never committed.
+//! - A segment says where the one before it ended.
+
+use super::sum::{is_after, length, long, put, short, sum, wide, word};
+use crate::error::{Error, RecordProblem as Problem};
+
+const MAGIC: [u8; 4] = *b"RLS1";
+/// Length of what is before the first record of a segment, in bytes.
+pub(super) const SEGMENT_HEAD: usize = 32;
+/// Length of what is before the bytes of a record.
+pub(super) const RECORD_HEAD: usize = 16;
+/// Records begin at multiples of it, so that a head is in one sector: a cut leaves all of it or nothing.
+const WORD: usize = 16;
+/// Of the first word of a record: it is the first of a batch.
+const FIRST: u32 = 1 << 31;
+
+/// How a log's part is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ring {
+    /// Length of a segment in bytes.
+    pub(super) segment: usize,
+    pub(super) segments: usize,
+    /// Each batch begins at a multiple of it.
+    pub(super) unit: usize,
+}
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) number: u64,
+    /// The number of the segment before. 0 is none.
+    previous: u64,
+    /// Where the records of the one before end.
+    previous_end: usize,
+}
+
+/// A place in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Index of the segment.
+    pub(super) index: usize,
+    pub(super) number: u64,
+    /// In the segment.
+    pub(super) at: usize,
+}
+
+/// A record whose head is right.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    is_first: bool,
+    /// Where the next one may begin.
+    next: usize,
+    /// None where they are not as they were written.
+    bytes: Option<&'a [u8]>,
+}
+
+/// What of a segment counts.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// One past the last record that counts.
+    end: usize,
+    /// Whether a batch begins in this segment.
+    has_batch: bool,
+}
+
+const fn round_up(at: usize, unit: usize) -> usize {
+    // A power of two.
+    let mask = unit.wrapping_sub(1);
+    match at.checked_add(mask) {
+        Some(at) => at & !mask,
+        None => usize::MAX,
+    }
+}
+
+/// The record at an offset of a segment.
+fn item(segment: &[u8], number: u64, at: usize) -> Option<Item<'_>> {
+    let (head, rest) = segment.get(at..)?.split_first_chunk::<RECORD_HEAD>()?;
+    let first = word(head, 0)?;
+    let len = length((first & !FIRST).checked_sub(1)?);
+    let bytes = rest.get(..len)?;
+    if word(head, 4)? != check(number, at, first) {
+        return None;
+    }
+    let is_right = word(head, 8)? == check_bytes(head, bytes);
+    Some(Item {
+        is_first: first & FIRST != 0,
+        next: round_up(at.saturating_add(RECORD_HEAD).saturating_add(len), WORD),
+        bytes: is_right.then_some(bytes),
+    })
+}
+
+/// The checksum of a head: it is right at one offset of one segment.
+fn check(number: u64, at: usize, first: u32) -> u32 {
+    sum(&[
+        &number.to_le_bytes(),
+        &short(at).to_le_bytes(),
+        &first.to_le_bytes(),
+    ])
+}
+
+/// The checksum of a record's bytes, and of where it is.
+fn check_bytes(head: &[u8], bytes: &[u8]) -> u32 {
+    sum(&[head.get(4..8).unwrap_or_default(), bytes])
+}
+
+/// Writes a record into a place of its length.
+pub(super) fn write(place: &mut [u8], number: u64, at: usize, is_first: bool, bytes: &[u8]) {
+    let first = short(bytes.len()).wrapping_add(1) | if is_first { FIRST } else { 0 };
+    put(place, 0, &first.to_le_bytes());
+    put(place, 4, &check(number, at, first).to_le_bytes());
+    let sum = check_bytes(place, bytes);
+    put(place, 8, &sum.to_le_bytes());
+    put(place, 12, &[0; 4]);
+    put(place, RECORD_HEAD, bytes);
+}
+
+/// Writes the head of a segment.
+pub(super) fn write_head(place: &mut [u8], number: u64, previous: Option<Place>) {
+    put(place, 0, &MAGIC);
+    put(place, 8, &number.to_le_bytes());
+    let (before, end) = previous.map_or((0, 0), |place| (place.number, place.at));
+    put(place, 16, &before.to_le_bytes());
+    put(place, 24, &short(end).to_le_bytes());
+    put(place, 28, &[0; 4]);
+    let sum = sum(&[place.get(8..SEGMENT_HEAD).unwrap_or_default()]);
+    put(place, 4, &sum.to_le_bytes());
+}
+
+impl Ring {
+    /// A ring without a length yet.
+    pub(super) const fn new(segment: usize) -> Self {
+        Self {
+            segment,
+            segments: 0,
+            unit: WORD,
+        }
+    }
+
+    /// The longest record.
+    pub(super) const fn limit(self) -> usize {
+        self.segment
+            .saturating_sub(SEGMENT_HEAD.wrapping_add(RECORD_HEAD))
+    }
+
+    const fn next(self, index: usize) -> usize {
+        let next = index.wrapping_add(1);
+        if next < self.segments { next } else { 0 }
+    }
+
+    const fn previous(self, index: usize) -> usize {
+        match index {
+            0 => self.segments.saturating_sub(1),
+            index => index.wrapping_sub(1),
+        }
+    }
+
+    /// Where a segment begins in the part.
+    pub(super) const fn start(self, index: usize) -> usize {
+        index.wrapping_mul(self.segment)
+    }
+
+    pub(super) fn bytes(self, part: &[u8], index: usize) -> &[u8] {
+        let rest = part.get(self.start(index)..).unwrap_or_default();
+        rest.get(..self.segment).unwrap_or_default()
+    }
+
+    pub(super) fn head(self, part: &[u8], index: usize) -> Option<Head> {
+        let head = self.bytes(part, index).first_chunk::<SEGMENT_HEAD>()?;
+        let number = long(head, 8)?;
+        let is_right = head.starts_with(&MAGIC) && word(head, 4)? == sum(&[head.get(8..)?]);
+        (is_right && number != 0).then_some(Head {
+            number,
+            previous: long(head, 16)?,
+            previous_end: length(word(head, 24)?).clamp(SEGMENT_HEAD, self.segment),
+        })
+    }
+
+    /// Of all segments, the youngest.
+    fn youngest(self, part: &[u8]) -> Option<(usize, Head)> {
+        let mut found: Option<(usize, Head)> = None;
+        for index in 0..self.segments {
+            let head = self.head(part, index);
+            let newer =
+                |head: &Head| found.is_none_or(|(_, old)| is_after(head.number, old.number));
+            if let Some(head) = head.filter(newer) {
+                found = Some((index, head));
+            }
+        }
+        found
+    }
+
+    /// The segment that a segment followed, if it is there.
+    fn before(self, part: &[u8], index: usize, head: Head) -> Option<(usize, Head)> {
+        let index = self.previous(index);
+        let before = self.head(part, index)?;
+        (before.number == head.previous).then_some((index, before))
+    }
+
+    /// The oldest segment that counts. Between it and the newest may be some whose heads are damaged.
+    pub(super) fn oldest(self, part: &[u8], end: Place) -> usize {
+        let (mut oldest, mut index) = (end.index, end.index);
+        let Some(mut head) = self.head(part, index) else {
+            return oldest;
+        };
+        let mut is_missing = false;
+        loop {
+            index = self.previous(index);
+            if index == end.index || head.previous == 0 {
+                return oldest;
+            }
+            let Some(before) = self.head(part, index) else {
+                is_missing = true;
+                continue;
+            };
+            let follows = before.number == head.previous
+                || is_missing && is_after(head.previous, before.number);
+            if !follows {
+                // Of a batch that was never committed.
+                return oldest;
+            }
+            (oldest, head, is_missing) = (index, before, false);
+        }
+    }
+
+    /// The record at `at`, or where a batch may begin behind it.
+    fn item_from(self, segment: &[u8], number: u64, at: usize) -> Option<Item<'_>> {
+        item(segment, number, at).or_else(|| {
+            let aligned = round_up(at, self.unit);
+            let later = (aligned != at).then(|| item(segment, number, aligned))?;
+            later.filter(|item| item.is_first)
+        })
+    }
+
+    /// The next offset from `at` on, before `limit`, where a whole record begins.
+    fn find(self, segment: &[u8], number: u64, at: usize, limit: usize) -> Option<usize> {
+        let whole =
+            |at: &usize| item(segment, number, *at).is_some_and(|item| item.bytes.is_some());
+        (round_up(at, WORD)..limit).step_by(WORD).find(whole)
+    }
+
+    /// Looks what of a segment counts, up to an offset that is known or its end.
+    fn extent(self, segment: &[u8], number: u64, limit: usize) -> Extent {
+        let mut extent = Extent {
+            end: SEGMENT_HEAD,
+            has_batch: false,
+        };
+        // Whether something is missing that may belong to a batch that was never committed.
+        let mut is_open = false;
+        let mut at = SEGMENT_HEAD;
+        while at < limit {
+            let whole = self
+                .item_from(segment, number, at)
+                .filter(|item| item.bytes.is_some());
+            let Some(item) = whole else {
+                is_open = true;
+                match self.find(segment, number, at.saturating_add(WORD), limit) {
+                    Some(next) => at = next,
+                    None => break,
+                }
+                continue;
+            };
+            if item.is_first {
+                // What was missing was committed once: it is damaged.
+                is_open = false;
+                extent.has_batch = true;
+            }
+            if !is_open {
+                extent.end = item.next;
+            }
+            at = item.next;
+        }
+        extent
+    }
+
+    /// The end of what counts.
+    pub(super) fn end(self, part: &[u8]) -> Option<Place> {
+        let (mut index, mut head) = self.youngest(part)?;
+        let mut limit = self.segment;
+        // One segment fewer each time.
+        for _ in 0..self.segments {
+            let extent = self.extent(self.bytes(part, index), head.number, limit);
+            let place = Place {
+                index,
+                number: head.number,
+                at: extent.end,
+            };
+            if extent.has_batch {
+                return Some(place);
+            }
+            // The batch began in the segment before, or there is none. It counts if that is whole to its end.
+            let Some((earlier, its)) = self.before(part, index, head) else {
+                return Some(place);
+            };
+            let known = head.previous_end;
+            let extent = self.extent(self.bytes(part, earlier), its.number, known);
+            if extent.end == known {
+                return Some(place);
+            }
+            (index, head, limit) = (earlier, its, known);
+        }
+        None
+    }
+
+    /// Returns whether the segment has a head of a record from an offset on: one that is stale, and must not be followed.
+    fn is_stale(self, part: &[u8], index: usize, number: u64, from: usize) -> bool {
+        let segment = self.bytes(part, index);
+        let mut places = (from..self.segment).step_by(WORD);
+        places.any(|at| item(segment, number, at).is_some())
+    }
+
+    /// Returns whether records may follow an end: nothing stale is behind it.
+    pub(super) fn may_go_on(self, part: &[u8], end: Place) -> bool {
+        let youngest = self.youngest(part);
+        youngest.is_none_or(|(_, head)| head.number == end.number)
+            && !self.is_stale(part, end.index, end.number, end.at)
+    }
+
+    /// The segment to begin behind an end, and whether it has records that count.
+    pub(super) fn fresh(self, part: &[u8], end: Option<Place>) -> (Place, bool) {
+        let index = end.map_or(0, |end| self.next(end.index));
+        let youngest = self.youngest(part);
+        let mut number = youngest.map_or(0, |(_, head)| head.number);
+        loop {
+            number = number.wrapping_add(1).max(1);
+            // Each round has a record fewer to find: a head is right under one number.
+            if !self.is_stale(part, index, number, SEGMENT_HEAD) {
+                break;
+            }
+        }
+        let counts = end.is_some_and(|end| end.index != index && self.oldest(part, end) == index);
+        let at = SEGMENT_HEAD;
+        (Place { index, number, at }, counts)
+    }
+
+    /// Where the next record of a length goes in the segment, or that it does not fit there.
+    pub(super) fn room(self, end: Place, is_first: bool, len: usize) -> Option<Place> {
+        let at = match end.at {
+            // The head of the segment is of the same commit.
+            at @ SEGMENT_HEAD => at,
+            at if is_first => round_up(at, self.unit),
+            at => at,
+        };
+        let needed = at.checked_add(RECORD_HEAD)?.checked_add(len)?;
+        (needed <= self.segment).then_some(Place { at, ..end })
+    }
+
+    /// The end of a record.
+    pub(super) fn behind(place: Place, len: usize) -> Place {
+        let at = place.at.saturating_add(RECORD_HEAD).saturating_add(len);
+        let at = round_up(at, WORD);
+        Place { at, ..place }
+    }
+}
+
+/// The records of a log, from the oldest to the newest.
+///
+/// A damaged place gives one [`Error::Record`], with the offset of its first byte in the map, and the records behind it follow.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    ring: Ring,
+    part: &'a [u8],
+    /// Of the part, for errors.
+    offset: usize,
+    /// One past the newest record.
+    end: Option<Place>,
+    /// Where the next one is looked for.
+    next: Option<Place>,
+    /// Where the records of that segment end.
+    limit: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(ring: Ring, part: &'a [u8], offset: usize) -> Self {
+        let end = ring.end(part);
+        let mut records = Self {
+            ring,
+            part,
+            offset,
+            end,
+            next: None,
+            limit: 0,
+        };
+        if let Some(end) = end {
+            let oldest = ring.oldest(part, end);
+            records.enter(oldest);
+            // The next to be written, which a batch may have been that was never committed.
+            if oldest != end.index && oldest == ring.next(end.index) {
+                records.next = records.next.map(|place| records.behind_damage(place));
+            }
+        }
+        records
+    }
+
+    /// Goes on in a segment. One without a head has a record that is damaged.
+    fn enter(&mut self, index: usize) {
+        let at = SEGMENT_HEAD;
+        let head = self.ring.head(self.part, index);
+        let number = head.map_or(0, |head| head.number);
+        let place = Place { index, number, at };
+        self.limit = match self.end {
+            Some(end) if end.index == index => end.at,
+            _ if head.is_none() => SEGMENT_HEAD.wrapping_add(1),
+            _ => self.limit_of(place),
+        };
+        self.next = Some(place);
+    }
+
+    /// Where the records of a segment end: the next one knows.
+    fn limit_of(&self, place: Place) -> usize {
+        let next = self.ring.head(self.part, self.ring.next(place.index));
+        match next.filter(|next| next.previous == place.number) {
+            Some(next) => next.previous_end,
+            None => {
+                let segment = self.ring.bytes(self.part, place.index);
+                let ring = self.ring;
+                ring.extent(segment, place.number, ring.segment).end
+            }
+        }
+    }
+
+    /// The record at a place.
+    fn whole(&self, place: Place) -> Option<(&'a [u8], Place)> {
+        let segment = self.ring.bytes(self.part, place.index);
+        let item = self.ring.item_from(segment, place.number, place.at)?;
+        let at = item.next;
+        Some((item.bytes?, Place { at, ..place }))
+    }
+
+    /// The next place of the segment where a record is whole, or its end.
+    fn resume(&self, place: Place) -> Place {
+        let segment = self.ring.bytes(self.part, place.index);
+        let from = place.at.saturating_add(WORD);
+        let found = self.ring.find(segment, place.number, from, self.limit);
+        let at = found.unwrap_or(self.limit);
+        Place { at, ..place }
+    }
+
+    /// Behind the last place of a segment where a record is missing.
+    fn behind_damage(&self, place: Place) -> Place {
+        let (mut from, mut place) = (place, place);
+        while place.at < self.limit {
+            match self.whole(place) {
+                Some((_, next)) => place = next,
+                None => {
+                    place = self.resume(place);
+                    from = place;
+                }
+            }
+        }
+        from
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<&'a [u8], Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // A segment each time, up to the last.
+        loop {
+            let place = self.next?;
+            if place.at < self.limit {
+                if let Some((bytes, next)) = self.whole(place) {
+                    self.next = Some(next);
+                    return Some(Ok(bytes));
+                }
+                self.next = Some(self.resume(place));
+                let start = self.ring.start(place.index);
+                let offset = self.offset.wrapping_add(start).wrapping_add(place.at);
+                let offset = wide(offset);
+                return Some(Err(Error::Record(Problem::Damaged { offset })));
+            }
+            if self.end.is_none_or(|end| end.index == place.index) {
+                self.next = None;
+                return None;
+            }
+            self.enter(self.ring.next(place.index));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `durable`: files that are made, refused, locked and upgraded.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use rawmap::durable::{Error, File, Options};
+use rawmap::record::{Layout, Part, Problem, Reader, layout};
+
+const OLD: Layout<2> = layout!(
+    4096,
+    "durable",
+    1,
+    [
+        Part::slots("value", 8),
+        Part::log("log", 16 * 4096).segment(8192)
+    ]
+);
+const NEW: Layout<3> = layout!(
+    4096,
+    "durable",
+    2,
+    [
+        Part::slots("value", 8),
+        Part::log("log", 16 * 4096).segment(8192),
+        Part::slots("wide", 64),
+    ]
+);
+
+fn open(path: &Path) -> Result<File<2>, Error> {
+    // SAFETY: no other program has the file.
+    unsafe { Options::new().scattered().open(path, OLD) }
+}
+
+fn upgrade(path: &Path, give_up: bool) -> Result<File<3>, Error> {
+    let to = |store: &mut rawmap::record::Store<rawmap::MmapMut, 3>, from: u32| {
+        assert_eq!(from, 1);
+        let old = Reader::new(store.get_ref())?.load("value")?;
+        let old = old.map_or(Vec::new(), |value| value.bytes.to_vec());
+        let mut wide = [0xEE; 64];
+        wide[..old.len()].copy_from_slice(&old);
+        store.slots("wide")?.put(2, &wide)?;
+        match give_up {
+            true => Err(rawmap::Error::Busy),
+            false => Ok(()),
+        }
+    };
+    // SAFETY: no other program has the file.
+    unsafe { Options::new().upgrade(path, NEW, to) }
+}
+
+#[test]
+fn a_file_is_made_locked_and_found_again() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    let mut file = open(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), OLD.len() as u64);
+    file.slots("value").unwrap().put(1, b"one").unwrap();
+    file.log("log").unwrap().append(b"first").unwrap();
+    file.commit().unwrap();
+    let told = open(&path).unwrap_err();
+    assert!(
+        told.to_string()
+            .contains("another program has it open: flock: EAGAIN (11)"),
+        "{told}"
+    );
+    assert_eq!((told.path(), told.record()), (&*path, None));
+    assert_eq!(io::Error::from(told).kind(), ErrorKind::WouldBlock);
+    // SAFETY: it is refused.
+    let told = unsafe { Options::new().open_to_read(&path) }.unwrap_err();
+    assert_eq!(io::Error::from(told).kind(), ErrorKind::WouldBlock);
+    drop(file);
+    // SAFETY: no other program has the file; two may read.
+    let readers = [0, 1].map(|_| unsafe { Options::new().open_to_read(&path) }.unwrap());
+    let reader = readers[0].reader().unwrap();
+    assert_eq!(reader.load("value").unwrap().unwrap().bytes, b"one");
+    let log: Vec<_> = reader.records("log").unwrap().map(Result::unwrap).collect();
+    assert_eq!(log, [b"first"]);
+    assert!(open(&path).is_err());
+    drop(readers);
+    assert!(
+        open(&path)
+            .unwrap()
+            .slots("value")
+            .unwrap()
+            .load()
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[test]
+fn what_is_something_else_is_left_as_it_is() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    let len = OLD.len();
+    let (want, mut text) = (len as u64, vec![0; len]);
+    text[..5].copy_from_slice(b"notes");
+    let length = |found| Problem::Length { found, want };
+    let cases = [
+        (text.clone(), Problem::Foreign),
+        (b"notes".to_vec(), length(5)),
+        ([text.clone(), vec![0]].concat(), length(want + 1)),
+        (text[..len - 1].to_vec(), length(want - 1)),
+        (vec![0; len + 1], length(want + 1)),
+    ];
+    for (bytes, problem) in cases {
+        fs::write(&path, &bytes).unwrap();
+        let told = open(&path).unwrap_err();
+        assert_eq!(told.record(), Some(problem));
+        assert!(
+            told.to_string().starts_with(&path.display().to_string()),
+            "{told}"
+        );
+        assert_eq!(io::Error::from(told).kind(), ErrorKind::InvalidData);
+        assert!(fs::read(&path).unwrap() == bytes);
+        // Zeros are a file that was begun, of this version or another.
+        if bytes.iter().any(|byte| *byte != 0) {
+            let told = upgrade(&path, false).unwrap_err();
+            assert!(told.record().is_some());
+            assert!(fs::read(&path).unwrap() == bytes);
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    let told = open(&folder.path().join("none/state")).unwrap_err();
+    assert_eq!(io::Error::from(told).kind(), ErrorKind::NotFound);
+    // SAFETY: there is none.
+    let told = unsafe { Options::new().open_to_read(&path) }.unwrap_err();
+    assert_eq!(io::Error::from(told).kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn an_upgrade_keeps_the_old_file_until_the_new_one_is_there() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    let mut file = open(&path).unwrap();
+    file.slots("value").unwrap().store(1, b"one").unwrap();
+    file.log("log").unwrap().append(b"first").unwrap();
+    file.commit().unwrap();
+    drop(file);
+    // SAFETY: no other program has the file.
+    let told = unsafe { Options::new().open(&path, NEW) }.unwrap_err();
+    let (found, want) = (OLD.len() as u64, NEW.len() as u64);
+    assert_eq!(told.record(), Some(Problem::Length { found, want }));
+    assert_eq!(fs::metadata(&path).unwrap().len(), found);
+
+    let told = upgrade(&path, true).unwrap_err();
+    assert_eq!(told.record(), None);
+    // It is longer, and of its version. The next upgrade goes on with that.
+    // SAFETY: no other program has the file.
+    let file = unsafe { Options::new().open_to_read(&path) }.unwrap();
+    assert_eq!(file.reader().unwrap().table().version, 1);
+    drop(file);
+    for _ in 0..2 {
+        let mut file = upgrade(&path, false).unwrap();
+        let wide = file.slots("wide").unwrap();
+        assert!(wide.load().unwrap().unwrap().bytes.starts_with(b"one\xEE"));
+        assert_eq!(file.log("log").unwrap().records().count(), 1);
+    }
+    let told = open(&path).unwrap_err();
+    assert_eq!(
+        told.record(),
+        Some(Problem::Length {
+            found: want,
+            want: found
+        })
+    );
+}
