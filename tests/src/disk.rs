@@ -192,8 +192,7 @@ impl FailingDisk {
         rustix::fs::fallocate(&created, place, 0, 24 << 20)
             .map_err(|errno| format!("fallocate of an image: {errno}"))?;
         fs::create_dir(&mount).map_err(io_text)?;
-        let (_device, path) = loop_device(&created)?;
-        loops::mount(&path, &mount, "ext4", "")?;
+        loops::mount_ext4(&created, &mount, "")?;
         let file = Self::file_on(&mount.join("file")).map_err(io_text)?;
         let folder = File::open(&mount).map_err(io_text)?;
         Ok((file, created, Some(folder)))

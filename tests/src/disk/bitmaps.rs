@@ -30,8 +30,7 @@ impl NoBitmaps {
             let make = ["-q", "-F", "-b", "1024", "-g", "1024", "-O", apart, image];
             run("mkfs.ext4", &make)?;
             fs::create_dir(&mount).map_err(io_text)?;
-            let (_device, path) = loops::over(&created)?;
-            loops::mount(&path, &mount, "ext4", "no_prefetch_block_bitmaps")?;
+            loops::mount_ext4(&created, &mount, "no_prefetch_block_bitmaps")?;
             let mut open = File::options();
             open.read(true).write(true).create_new(true);
             let file = open.open(mount.join("file")).map_err(io_text)?;

@@ -78,6 +78,19 @@ pub fn apart<T: Send>(first: impl FnOnce() -> Result<T, String> + Send) -> Resul
     })
 }
 
+/// Mounts a file's ext4 on a folder, by a loop device. While a device is open to be written, a kernel without
+/// `BLK_DEV_WRITE_MOUNTED` (Linux 6.8) does not mount it.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn mount_ext4(image: &File, on: &Path, options: &str) -> Result<(), String> {
+    let (device, path) = over(image)?;
+    let _until_it_is_mounted = File::open(&path).map_err(io_text)?;
+    drop(device);
+    mount(&path, on, "ext4", options)
+}
+
 /// Mounts a file system, or a device's, on a folder.
 ///
 /// # Errors
