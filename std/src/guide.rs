@@ -1,6 +1,6 @@
 #![doc = include_str!("../guide/index.md")]
 #![cfg_attr(
-    not(all(feature = "fault", feature = "critical-section")),
+    not(all(feature = "fault", feature = "critical-section", feature = "record")),
     allow(rustdoc::broken_intra_doc_links, reason = "of what has a feature")
 )]
 

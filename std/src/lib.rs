@@ -8,7 +8,12 @@
 )]
 
 /// The code in the repository's README, and in its pages.
-#[cfg(all(doctest, feature = "device", feature = "embedded-storage-v0.3"))]
+#[cfg(all(
+    doctest,
+    feature = "device",
+    feature = "embedded-storage-v0.3",
+    feature = "record"
+))]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../DEVICES.md")]
 #[doc = include_str!("../STORAGE.md")]

@@ -139,9 +139,11 @@ fn random_of(seed: u64) -> TestRng {
     TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
 
-/// Bytes that begin with a number.
-fn bytes(random: &mut TestRng, number: u32, limit: usize) -> Vec<u8> {
+/// Bytes that begin with a number. Of one length for each limit in one history of three: what is put again then lies where
+/// something else was.
+fn bytes(random: &mut TestRng, number: u32, limit: usize, same: bool) -> Vec<u8> {
     let len = match random.random_range(0..4) {
+        _ if same => limit,
         0 => 4,
         1 => limit,
         _ => random.random_range(4..=limit),
@@ -155,22 +157,32 @@ fn bytes(random: &mut TestRng, number: u32, limit: usize) -> Vec<u8> {
 }
 
 /// Some changes and commits. Ends where the power was cut.
-fn run(store: &mut Store<Medium, 4>, model: &mut Model, random: &mut TestRng, number: &mut u32) {
+fn run(
+    store: &mut Store<Medium, 4>,
+    model: &mut Model,
+    random: &mut TestRng,
+    number: &mut u32,
+    same: bool,
+) {
     for _ in 0..30 {
         // Not of a record that was never committed, or one might be taken for the other.
         *number += 1;
         let which = random.random_range(0..2);
         match random.random_range(0..8) {
             0..3 => {
-                let value = bytes(random, *number, [700, 40][which]);
+                let value = bytes(random, *number, [700, 40][which], same);
                 model.slots[which].all.push(value.clone());
                 let mut slots = store.slots(SLOTS[which]).unwrap();
                 slots.put(*number, &value).unwrap();
                 assert_eq!(slots.load().unwrap().unwrap().bytes, value);
             }
             3..6 => {
-                let limit = if random.random_ratio(1, 4) { 256 } else { 24 };
-                let record = bytes(random, *number, limit);
+                let limit = if !same && random.random_ratio(1, 4) {
+                    256
+                } else {
+                    24
+                };
+                let record = bytes(random, *number, limit, same);
                 model.logs[which].all.push(record.clone());
                 let mut log = store.log(LOGS[which]).unwrap();
                 log.append(&record).unwrap();
@@ -219,7 +231,13 @@ fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
         if store.get_ref().cut.is_none() {
             // One that a killed process left is stored by the first commit.
             model.is_open |= is_new;
-            run(&mut store, &mut model, &mut random, &mut number);
+            run(
+                &mut store,
+                &mut model,
+                &mut random,
+                &mut number,
+                seed % 3 == 0,
+            );
         }
         let mut medium = store.into_inner();
         calls = calls.max(if depth == 0 { medium.calls } else { 0 });
