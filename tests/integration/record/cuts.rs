@@ -141,9 +141,9 @@ fn random_of(seed: u64) -> TestRng {
 
 /// Bytes that begin with a number. Of one length for each limit in one history of three: what is put again then lies where
 /// something else was.
-fn bytes(random: &mut TestRng, number: u32, limit: usize, same: bool) -> Vec<u8> {
+fn bytes(random: &mut TestRng, number: u32, limit: usize, same: Option<usize>) -> Vec<u8> {
     let len = match random.random_range(0..4) {
-        _ if same => limit,
+        _ if same.is_some() => limit - same.unwrap_or(0),
         0 => 4,
         1 => limit,
         _ => random.random_range(4..=limit),
@@ -162,7 +162,7 @@ fn run(
     model: &mut Model,
     random: &mut TestRng,
     number: &mut u32,
-    same: bool,
+    same: Option<usize>,
 ) {
     for _ in 0..30 {
         // Not of a record that was never committed, or one might be taken for the other.
@@ -177,7 +177,7 @@ fn run(
                 assert_eq!(slots.load().unwrap().unwrap().bytes, value);
             }
             3..6 => {
-                let limit = if !same && random.random_ratio(1, 4) {
+                let limit = if same.is_none() && random.random_ratio(1, 4) {
                     256
                 } else {
                     24
@@ -236,7 +236,7 @@ fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
                 &mut model,
                 &mut random,
                 &mut number,
-                seed % 3 == 0,
+                (seed % 3 == 0).then_some(seed as usize % 16),
             );
         }
         let mut medium = store.into_inner();

@@ -199,6 +199,20 @@ fn a_log_holds_all_segments_but_one_and_may_keep_its_oldest() {
     }
 }
 
+/// Else a cut could leave a part of a head, and the next record complete it.
+#[test]
+fn a_head_lies_in_one_sector() {
+    let mut store = Store::open(medium(vec![0; LAYOUT.len()]), LAYOUT).unwrap();
+    for len in 0..200 {
+        store.log("log").unwrap().append(&[7; 200][..len]).unwrap();
+        let base = store.get_ref().live.as_ptr().addr();
+        let log = store.log("log").unwrap();
+        let last = log.records().last().unwrap().unwrap();
+        let at = last.as_ptr().addr() - base - 16;
+        assert!(at % 512 <= 512 - 16, "{len}: at {at}");
+    }
+}
+
 /// Bytes that change in what was committed: the rest is there, and the place is named.
 #[test]
 fn what_is_damaged_is_named_and_the_rest_is_there() {
