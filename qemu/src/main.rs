@@ -104,6 +104,26 @@ enum Command {
         /// Write a table of the results
         #[arg(long)]
         table: Option<std::path::PathBuf>,
+        /// Any program for that machine, with its arguments, in place of ours; /rawmap is its disk. It prints a line when it has
+        /// promised something
+        #[arg(long, requires = "check", conflicts_with_all = ["all", "scenario", "jobs", "table", "at_least"])]
+        program: Option<String>,
+        /// What judges each cut, with its arguments: /rawmap is the disk after it, the lines that were printed before it are the
+        /// standard input, and status 0 is that all is there
+        #[arg(long, requires = "program")]
+        check: Option<String>,
+        /// The power of the program is cut after so many lines
+        #[arg(long, default_value_t = 500, requires = "program")]
+        lines: usize,
+        /// Or after so many seconds
+        #[arg(long, default_value_t = 120, requires = "program")]
+        seconds: u64,
+        /// A control: the file system leaves out its flushes
+        #[arg(long, requires = "program")]
+        no_barrier: bool,
+        /// A control: at least one cut has to be refused
+        #[arg(long, requires = "program")]
+        must_lose: bool,
         /// Fail if there were fewer cuts of flushes than that, or fewer different images of them than seven of ten
         #[arg(long, default_value_t = 0)]
         at_least: u64,
@@ -207,7 +227,30 @@ fn run(command: Command) -> Result<u8> {
             jobs,
             table,
             at_least,
+            program,
+            check,
+            lines,
+            seconds,
+            no_barrier,
+            must_lose,
         } => {
+            if let (Some(program), Some(check)) = (program, check) {
+                let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
+                let options = powercut::program::Options {
+                    machine: target,
+                    filesystem: fs.first().map_or("ext4", |name| name).to_owned(),
+                    program: words(program),
+                    check: words(check),
+                    lines,
+                    seconds,
+                    seed: seed.unwrap_or_else(seed_of_now),
+                    cuts,
+                    cut,
+                    no_barrier,
+                    must_lose,
+                };
+                return Ok(u8::from(!powercut::program::powercut(&rows, &options)?));
+            }
             let options = powercut::Options {
                 target,
                 filesystems: fs,

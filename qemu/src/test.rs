@@ -84,6 +84,30 @@ pub fn run_from_environment(rows: &Rows, command: &[String]) -> Result<u8> {
 /// Boots a machine with a program in it, prints what the program prints, and gives its status.
 pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) -> Result<u8> {
     let ready = Ready::new(rows, machine)?;
+    let work = Temporary::new()?;
+    let (mounted, mut devices, kernel_arguments) = match room.filesystem {
+        None => (Disk::default(), Vec::new(), String::new()),
+        Some(filesystem) => test_disk(machine, filesystem, work.path())?,
+    };
+    let registers = |kind: &str, what: &[String]| -> Vec<String> {
+        let pairs = what.iter().map(|what| [kind.to_owned(), what.clone()]);
+        pairs.flatten().collect()
+    };
+    if machine.registers {
+        devices.extend(registers("-object", &rows.objects));
+        devices.extend(registers("-device", &rows.devices));
+    }
+    let (mut job, shares) = program(machine, command)?;
+    devices.extend(shares);
+    (job.disk, job.proc) = (mounted, room.proc);
+    let limit = limit()?;
+    let mut guest = ready.boot(&Job::Test(job), &kernel_arguments, &devices, limit)?;
+    let status = follow(&mut guest, room.all);
+    guest.keep(status)
+}
+
+/// A program of the host's, or of the guest's own system, without a disk; and QEMU's arguments for the folders that it finds.
+pub fn program(machine: &Machine, command: &[String]) -> Result<(Test, Vec<String>)> {
     let (program, arguments) = command.split_first().context("a program")?;
     let folder = std::env::current_dir()?;
     let found = folder.join(program);
@@ -99,19 +123,7 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
             }
         }
     }
-    let work = Temporary::new()?;
-    let (mounted, mut devices, kernel_arguments) = match room.filesystem {
-        None => (Disk::default(), Vec::new(), String::new()),
-        Some(filesystem) => test_disk(machine, filesystem, work.path())?,
-    };
-    let registers = |kind: &str, what: &[String]| -> Vec<String> {
-        let pairs = what.iter().map(|what| [kind.to_owned(), what.clone()]);
-        pairs.flatten().collect()
-    };
-    if machine.registers {
-        devices.extend(registers("-object", &rows.objects));
-        devices.extend(registers("-device", &rows.devices));
-    }
+    let mut devices = Vec::new();
     for (tag, path) in &shares {
         let path = escaped(path);
         devices.push("-fsdev".to_owned());
@@ -139,8 +151,8 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         },
         environment: environment(machine),
         shares: BTreeMap::new(),
-        disk: mounted,
-        proc: room.proc,
+        disk: Disk::default(),
+        proc: true,
         page: machine.page,
     };
     for (tag, path) in &shares {
@@ -151,10 +163,7 @@ pub fn run(rows: &Rows, machine: &Machine, room: &Room<'_>, command: &[String]) 
         };
         job.shares.insert(tag.clone(), place);
     }
-    let limit = limit()?;
-    let mut guest = ready.boot(&Job::Test(job), &kernel_arguments, &devices, limit)?;
-    let status = follow(&mut guest, room.all);
-    guest.keep(status)
+    Ok((job, devices))
 }
 
 /// Whether the environment asks for a guest without /proc.

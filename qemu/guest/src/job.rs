@@ -17,6 +17,8 @@ pub enum Job {
     Work(Work),
     /// Read files from the images that power cuts left.
     Verify(Verify),
+    /// Run a program on each of the images that power cuts left.
+    Check(Check),
 }
 
 /// A program, and what it finds.
@@ -84,6 +86,19 @@ pub struct Verify {
     pub results: String,
 }
 
+/// A program that judges images.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Check {
+    /// The lines that were printed before the power of the run was cut, in order.
+    pub lines: Vec<String>,
+    /// How many of these were printed before the power was cut, for each image: the program's standard input.
+    pub counts: Vec<u32>,
+    /// Length of each image in bytes; they lie one behind the other. 0 is one image that is all of the device.
+    pub image_len: u64,
+    /// The program. Its disk has the images.
+    pub test: Test,
+}
+
 /// Serial numbers of disks.
 pub mod serial {
     /// The one that is worked on.
@@ -108,6 +123,8 @@ pub mod say {
     pub const SAYS: &str = "rawmap: says ";
     /// The guest: this image was read, and how; then its number.
     pub const IMAGE: &str = "rawmap: image ";
+    /// Begins what the guest says of an image that the program refused; then its status.
+    pub const JUDGED: &str = "refused with status ";
     /// The guest: the program starts now.
     pub const START: &str = "rawmap: start";
     /// The guest: the program has ended; then its status.

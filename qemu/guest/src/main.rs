@@ -1,6 +1,7 @@
 //! The first process of a virtual machine: loads modules, mounts, and does its [`Job`]. Static, so that it
 //! needs nothing but the kernel.
 
+mod check;
 mod failure;
 mod ioctl;
 mod mounts;
@@ -74,6 +75,7 @@ fn job() -> Result<(), Failure> {
         Job::Test(job) => test::run(&job),
         Job::Work(job) => work::run(&job),
         Job::Verify(job) => verify::run(&job),
+        Job::Check(job) => check::run(&job),
     }
 }
 

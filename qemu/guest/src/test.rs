@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use rawmap_guest::job::{TEST_DIR, Test, say};
 
@@ -14,6 +14,44 @@ use crate::mounts::{bind, mount, mount_disk};
 const ROOT: &str = "/root";
 
 pub fn run(job: &Test) -> Result<(), Failure> {
+    enter_system(job)?;
+    let test_dir = test_dir();
+    if job.disk.kind.is_empty() {
+        fs::create_dir_all(&test_dir)?;
+    } else {
+        mount_disk(&job.disk, &test_dir)?;
+    }
+    println!("{}", say::START);
+    let status = command(job).stdin(Stdio::null()).status()?;
+    // The program may have left half a line.
+    println!("\n{}{}", say::EXIT, code(status));
+    Ok(())
+}
+
+/// Where the disk of a program is mounted.
+pub fn test_dir() -> String {
+    format!("{ROOT}{TEST_DIR}")
+}
+
+/// The status of a program, as a shell has it.
+pub fn code(status: ExitStatus) -> i32 {
+    let signal = || 128 + status.signal().unwrap_or(0);
+    status.code().unwrap_or_else(signal)
+}
+
+/// The program, in its system.
+pub fn command(job: &Test) -> Command {
+    let mut command = Command::new("/init");
+    command
+        .args(["exec", ROOT, &job.folder, &job.program])
+        .args(&job.arguments)
+        .env_clear()
+        .envs(&job.environment);
+    command
+}
+
+/// Puts the system of the program together.
+pub fn enter_system(job: &Test) -> Result<(), Failure> {
     let found = rawmap_core::page_size()?.get();
     if found != job.page {
         return Err(format!("pages of {found} bytes, not {}: correct the row", job.page).into());
@@ -30,29 +68,10 @@ pub fn run(job: &Test) -> Result<(), Failure> {
     }
     // Room for disks in memory.
     mount("tmpfs", "tmpfs", &format!("{ROOT}/tmp"), "mode=1777")?;
-    let test_dir = format!("{ROOT}{TEST_DIR}");
-    if job.disk.kind.is_empty() {
-        fs::create_dir_all(&test_dir)?;
-    } else {
-        mount_disk(&job.disk, &test_dir)?;
-    }
     // Last: wherever they are on the host, /tmp too, nothing hides them.
     for (tag, path) in shares {
         bind(&share(tag)?, &format!("{ROOT}{path}"))?;
     }
-    println!("{}", say::START);
-    let status = Command::new("/init")
-        .args(["exec", ROOT, &job.folder, &job.program])
-        .args(&job.arguments)
-        .env_clear()
-        .envs(&job.environment)
-        .stdin(Stdio::null())
-        .status()?;
-    let code = status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    // The program may have left half a line.
-    println!("\n{}{code}", say::EXIT);
     Ok(())
 }
 

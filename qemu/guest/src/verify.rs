@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
-use rawmap_guest::job::{Verify, say};
+use rawmap_guest::job::{Disk, Verify, say};
 use rawmap_guest::piece::{Piece, SLOT_HEAD};
 
 use crate::failure::Failure;
@@ -34,16 +34,28 @@ pub fn run(job: &Verify) -> Result<(), Failure> {
 }
 
 fn partition(job: &Verify, number: u32, results: &File, per_image: usize) -> Result<(), Failure> {
-    let name = block_device(&job.disk.device)?;
+    let slot = u64::from(number) * per_image as u64;
+    on_partition(&job.disk, number, job.image_len, PLACE, || {
+        read(&job.files, results, slot)
+    })
+}
+
+/// Mounts one of the images on a device, and does something there, which unmounts it.
+pub fn on_partition(
+    disk: &Disk,
+    number: u32,
+    image_len: u64,
+    place: &str,
+    then: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let name = block_device(&disk.device)?;
     let device = File::open(&name)?;
-    add_partition(&device, u64::from(number) * job.image_len, job.image_len)?;
+    add_partition(&device, u64::from(number) * image_len, image_len)?;
     let partition = format!("{name}1");
     wait_for(&partition)?;
-    let slot = u64::from(number) * per_image as u64;
-    let read = mount(&job.disk.kind, &partition, PLACE, &job.disk.options)
-        .and_then(|()| read(&job.files, results, slot));
+    let done = mount(&disk.kind, &partition, place, &disk.options).and_then(|()| then());
     delete_partition(&device)?;
-    read
+    done
 }
 
 /// Copies the pieces of a mounted image to the results, and unmounts it.

@@ -7,6 +7,7 @@ mod images;
 mod log;
 mod medium;
 mod places;
+pub mod program;
 mod report;
 mod run;
 mod tally;

@@ -130,8 +130,18 @@ impl Folder {
         cache::lock(&all.join(format!("{seed:x}.lock")))
     }
 
+    /// The folder of a run of a program of anybody's.
+    pub fn of_program(machine: &Machine, filesystem: &Filesystem, seed: u64) -> Self {
+        let name = format!("{}-{}-program-{seed:x}", machine.name, filesystem.name);
+        Self(cache::folder().join("powercut").join(name))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Makes room for a run. One that failed stays beside it.
-    fn make(&self) -> Result<()> {
+    pub fn make(&self) -> Result<()> {
         if self.failed().exists() {
             let aside = self.0.with_extension("failed");
             // There may be none.
@@ -202,51 +212,13 @@ fn run_once(
 ) -> Result<Run> {
     let folder = Folder::of(ready.machine, filesystem, scenario, seed);
     folder.make()?;
-    let flash = filesystem.is_flash();
     let image = folder.0.join("disk");
-    let (mut devices, mut kernel_arguments) = (Vec::new(), String::new());
-    let blockdev = |devices: &mut Vec<String>, text: String| {
-        devices.push("-blockdev".to_owned());
-        devices.push(text);
+    let bad = match filesystem.is_flash() {
+        true => Vec::new(),
+        false => make_disk(filesystem, scenario, ready.machine.page, &image)?,
     };
-    let file = |path: &Path, node: &str| {
-        let path = escaped(path);
-        format!("driver=file,filename={path},node-name={node},cache.no-flush=on")
-    };
-    blockdev(&mut devices, file(&image, "disk"));
-    blockdev(&mut devices, file(&folder.log(), "log"));
-    let mut logged =
-        "driver=blklogwrites,file=disk,log=log,log-sector-size=512,node-name=logged".to_owned();
-    let mut top = "logged";
-    if flash {
-        // It is never flushed.
-        logged += ",log-super-update-interval=1";
-        let (more, arguments) = disks::empty_flash(ready.machine, &image, Some("logged"))?;
-        blockdev(&mut devices, logged);
-        devices.extend(more);
-        kernel_arguments = arguments;
-    } else {
-        let bad = make_disk(filesystem, scenario, ready.machine.page, &image)?;
-        blockdev(&mut devices, logged);
-        if !bad.is_empty() {
-            // Above the log: what failed was not written.
-            let mut errors = "driver=blkdebug,image=logged,node-name=failing".to_owned();
-            for (number, sector) in bad.iter().enumerate() {
-                let rule = format!("inject-error.{number}");
-                errors += &format!(
-                    ",{rule}.event=none,{rule}.iotype=write,{rule}.errno=5,{rule}.sector={sector},{rule}.once=on"
-                );
-            }
-            blockdev(&mut devices, errors);
-            top = "failing";
-        }
-        devices.push("-device".to_owned());
-        let serial = serial::DISK;
-        devices.push(format!(
-            "{},drive={top},discard=off,serial={serial}",
-            ready.machine.virtio("blk")
-        ));
-    }
+    let (devices, kernel_arguments) =
+        logged(ready.machine, filesystem, &image, &folder.log(), &bad)?;
     let disk_len = fs::metadata(&image)?.len();
     copy_sparse(&image, &folder.base())?;
     fs::write(folder.log(), "")?;
@@ -285,6 +257,59 @@ fn run_once(
     };
     fs::write(folder.run(), toml::to_string(&run)?)?;
     Ok(run)
+}
+
+/// QEMU's arguments, and the kernel's, for a disk whose writes are logged. Flash is empty; a disk is made.
+pub fn logged(
+    machine: &Machine,
+    filesystem: &Filesystem,
+    image: &Path,
+    log: &Path,
+    bad: &[u64],
+) -> Result<(Vec<String>, String)> {
+    let (mut devices, mut kernel_arguments) = (Vec::new(), String::new());
+    let blockdev = |devices: &mut Vec<String>, text: String| {
+        devices.push("-blockdev".to_owned());
+        devices.push(text);
+    };
+    let file = |path: &Path, node: &str| {
+        let path = escaped(path);
+        format!("driver=file,filename={path},node-name={node},cache.no-flush=on")
+    };
+    blockdev(&mut devices, file(image, "disk"));
+    blockdev(&mut devices, file(log, "log"));
+    let mut logged =
+        "driver=blklogwrites,file=disk,log=log,log-sector-size=512,node-name=logged".to_owned();
+    let mut top = "logged";
+    if filesystem.is_flash() {
+        // It is never flushed.
+        logged += ",log-super-update-interval=1";
+        let (more, arguments) = disks::empty_flash(machine, image, Some("logged"))?;
+        blockdev(&mut devices, logged);
+        devices.extend(more);
+        kernel_arguments = arguments;
+    } else {
+        blockdev(&mut devices, logged);
+        if !bad.is_empty() {
+            // Above the log: what failed was not written.
+            let mut errors = "driver=blkdebug,image=logged,node-name=failing".to_owned();
+            for (number, sector) in bad.iter().enumerate() {
+                let rule = format!("inject-error.{number}");
+                errors += &format!(
+                    ",{rule}.event=none,{rule}.iotype=write,{rule}.errno=5,{rule}.sector={sector},{rule}.once=on"
+                );
+            }
+            blockdev(&mut devices, errors);
+            top = "failing";
+        }
+        devices.push("-device".to_owned());
+        let serial = serial::DISK;
+        devices.push(format!(
+            "{},drive={top},discard=off,serial={serial}",
+            machine.virtio("blk")
+        ));
+    }
+    Ok((devices, kernel_arguments))
 }
 
 /// How a file system is mounted, for a scenario.
@@ -350,7 +375,7 @@ fn make_disk(
     Ok(sectors)
 }
 
-fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     copy.arg("--sparse=always").args([from, to]);
     output(copy).map(drop)
