@@ -199,6 +199,23 @@ fn a_log_holds_all_segments_but_one_and_may_keep_its_oldest() {
     }
 }
 
+#[test]
+fn each_byte_of_a_copy_counts() {
+    let part = LAYOUT.parts()[0];
+    let reader = Reader::new(GOLDEN).unwrap();
+    let mut copies = reader.copies("two").unwrap();
+    let whole = |(_, copy): &(usize, SlotCopy<'_>)| matches!(copy, SlotCopy::Whole { .. });
+    let (start, _) = copies.find(whole).unwrap();
+    for at in start..start + 24 + 600 {
+        let mut bytes = GOLDEN.to_vec();
+        bytes[at] ^= 0x80;
+        let reader = Reader::new(&bytes).unwrap();
+        let mut copies = reader.copies(part.name()).unwrap();
+        let copy = copies.find(|(at, _)| *at == start).unwrap().1;
+        assert_eq!(copy, SlotCopy::Damaged, "{}", at - start);
+    }
+}
+
 /// Else a cut could leave a part of a head, and the next record complete it.
 #[test]
 fn a_head_lies_in_one_sector() {
