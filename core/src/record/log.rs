@@ -204,6 +204,20 @@ impl Ring {
         (before.number == head.previous).then_some((index, before))
     }
 
+    /// The next segment before one that has a head, where it is older than the one that is missing.
+    fn older(self, part: &[u8], index: usize, head: Head) -> Option<(usize, Head)> {
+        let mut at = index;
+        loop {
+            at = self.previous(at);
+            if at == index {
+                return None;
+            }
+            if let Some(older) = self.head(part, at) {
+                return is_after(head.previous, older.number).then_some((at, older));
+            }
+        }
+    }
+
     /// The oldest segment that counts. Between it and the newest may be some whose heads are damaged.
     pub(super) fn oldest(self, part: &[u8], end: Place) -> usize {
         let (mut oldest, mut index) = (end.index, end.index);
@@ -295,9 +309,15 @@ impl Ring {
             if extent.has_batch {
                 return Some(place);
             }
-            // The batch began in the segment before, or there is none. It counts if that is whole to its end.
-            let Some((earlier, its)) = self.before(part, index, head) else {
+            if head.previous == 0 {
                 return Some(place);
+            }
+            // The batch began in the segment before. It counts if that is whole to its end.
+            let Some((earlier, its)) = self.before(part, index, head) else {
+                // That was never stored, and so is this, or its head is damaged.
+                (index, head) = self.older(part, index, head)?;
+                limit = self.segment;
+                continue;
             };
             let known = head.previous_end;
             let extent = self.extent(self.bytes(part, earlier), its.number, known);
