@@ -197,13 +197,6 @@ impl Ring {
         found
     }
 
-    /// The segment that a segment followed, if it is there.
-    fn before(self, part: &[u8], index: usize, head: Head) -> Option<(usize, Head)> {
-        let index = self.previous(index);
-        let before = self.head(part, index)?;
-        (before.number == head.previous).then_some((index, before))
-    }
-
     /// The next segment before one that has a head, where it is older than the one that is missing.
     fn older(self, part: &[u8], index: usize, head: Head) -> Option<(usize, Head)> {
         let mut at = index;
@@ -298,35 +291,38 @@ impl Ring {
     pub(super) fn end(self, part: &[u8]) -> Option<Place> {
         let (mut index, mut head) = self.youngest(part)?;
         let mut limit = self.segment;
-        // One segment fewer each time.
+        // Counts if all before it is whole, back to where its batch begins.
+        let mut end: Option<Place> = None;
+        // A segment each time.
         for _ in 0..self.segments {
             let extent = self.extent(self.bytes(part, index), head.number, limit);
-            let place = Place {
-                index,
-                number: head.number,
-                at: extent.end,
-            };
-            if extent.has_batch {
-                return Some(place);
+            if end.is_none() || extent.end != limit {
+                end = Some(Place {
+                    index,
+                    number: head.number,
+                    at: extent.end,
+                });
             }
-            if head.previous == 0 {
-                return Some(place);
+            if extent.has_batch || head.previous == 0 {
+                break;
             }
-            // The batch began in the segment before. It counts if that is whole to its end.
-            let Some((earlier, its)) = self.before(part, index, head) else {
-                // That was never stored, and so is this, or its head is damaged.
-                (index, head) = self.older(part, index, head)?;
-                limit = self.segment;
-                continue;
-            };
-            let known = head.previous_end;
-            let extent = self.extent(self.bytes(part, earlier), its.number, known);
-            if extent.end == known {
-                return Some(place);
+            let before = self.previous(index);
+            match self.head(part, before) {
+                Some(its) if its.number == head.previous => {
+                    limit = head.previous_end;
+                    (index, head) = (before, its);
+                }
+                // A batch that is longer than the ring has overwritten its own begin.
+                Some(its) if is_after(its.number, head.number) => break,
+                // It was never stored, and so is what follows, or its head is damaged.
+                _ => {
+                    end = None;
+                    limit = self.segment;
+                    (index, head) = self.older(part, index, head)?;
+                }
             }
-            (index, head, limit) = (earlier, its, known);
         }
-        None
+        end
     }
 
     /// Returns whether the segment has a head of a record from an offset on: one that is stale, and must not be followed.
