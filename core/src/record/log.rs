@@ -183,32 +183,20 @@ impl Ring {
         })
     }
 
-    /// Of all segments, the youngest.
-    fn youngest(self, part: &[u8]) -> Option<(usize, Head)> {
+    /// Of all segments, the youngest; or of those that are older than one.
+    fn youngest(self, part: &[u8], than: Option<u64>) -> Option<(usize, Head)> {
         let mut found: Option<(usize, Head)> = None;
         for index in 0..self.segments {
             let head = self.head(part, index);
-            let newer =
-                |head: &Head| found.is_none_or(|(_, old)| is_after(head.number, old.number));
-            if let Some(head) = head.filter(newer) {
+            let counts = |head: &Head| {
+                than.is_none_or(|than| is_after(than, head.number))
+                    && found.is_none_or(|(_, old)| is_after(head.number, old.number))
+            };
+            if let Some(head) = head.filter(counts) {
                 found = Some((index, head));
             }
         }
         found
-    }
-
-    /// The next segment before one that has a head, where it is older than the one that is missing.
-    fn older(self, part: &[u8], index: usize, head: Head) -> Option<(usize, Head)> {
-        let mut at = index;
-        loop {
-            at = self.previous(at);
-            if at == index {
-                return None;
-            }
-            if let Some(older) = self.head(part, at) {
-                return is_after(head.previous, older.number).then_some((at, older));
-            }
-        }
     }
 
     /// The oldest segment that counts. Between it and the newest may be some whose heads are damaged.
@@ -289,7 +277,7 @@ impl Ring {
 
     /// The end of what counts.
     pub(super) fn end(self, part: &[u8]) -> Option<Place> {
-        let (mut index, mut head) = self.youngest(part)?;
+        let (mut index, mut head) = self.youngest(part, None)?;
         let mut limit = self.segment;
         // Counts if all before it is whole, back to where its batch begins.
         let mut end: Option<Place> = None;
@@ -318,7 +306,7 @@ impl Ring {
                 _ => {
                     end = None;
                     limit = self.segment;
-                    (index, head) = self.older(part, index, head)?;
+                    (index, head) = self.youngest(part, Some(head.previous))?;
                 }
             }
         }
@@ -334,7 +322,7 @@ impl Ring {
 
     /// Returns whether records may follow an end: nothing stale is behind it.
     pub(super) fn may_go_on(self, part: &[u8], end: Place) -> bool {
-        let youngest = self.youngest(part);
+        let youngest = self.youngest(part, None);
         youngest.is_none_or(|(_, head)| head.number == end.number)
             && !self.is_stale(part, end.index, end.number, end.at)
     }
@@ -342,7 +330,7 @@ impl Ring {
     /// The segment to begin behind an end, and whether it has records that count.
     pub(super) fn fresh(self, part: &[u8], end: Option<Place>) -> (Place, bool) {
         let index = end.map_or(0, |end| self.next(end.index));
-        let youngest = self.youngest(part);
+        let youngest = self.youngest(part, None);
         let mut number = youngest.map_or(0, |(_, head)| head.number);
         loop {
             number = number.wrapping_add(1).max(1);
