@@ -2,7 +2,7 @@
 
 /// Declares each call once: its variant, its name in the manual, and what it is made for.
 macro_rules! calls {
-    ($($call:ident $name:literal $what:literal)*) => {
+    ($($(#[$when:meta])? $call:ident $name:literal $what:literal)*) => {
         /// Names the system call that an [`Error::Sys`](super::Error::Sys) is about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -10,6 +10,7 @@ macro_rules! calls {
         #[repr(u8)]
         pub enum Call {$(
             #[doc = concat!("`", $name, "`: ", $what, ".")]
+            $(#[$when])?
             $call,
         )*}
 
@@ -18,6 +19,7 @@ macro_rules! calls {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {$(
+                    $(#[$when])?
                     Self::$call => $name,
                 )*}
             }
@@ -29,6 +31,7 @@ calls! {
     Fadvise "posix_fadvise" "drops cached pages"
     Fallocate "fallocate" "reserves space"
     Fcntl "fcntl" "seals, and duplicates a file descriptor"
+    #[cfg(feature = "record")]
     Flock "flock" "locks a file for this process"
     Fsync "fsync" "stores a file with its attributes"
     Ftruncate "ftruncate" "changes the length of a file"
