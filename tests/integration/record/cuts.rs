@@ -179,7 +179,7 @@ fn run(
             3..6 => {
                 let limit = match same {
                     // Few fill a segment, and the head of the third is in another sector than that of the segment.
-                    Some(number) if number % 2 == 0 => 240,
+                    Some(number) if number.is_multiple_of(2) => 240,
                     None if random.random_ratio(1, 4) => 256,
                     _ => 24,
                 };
@@ -237,7 +237,7 @@ fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
                 &mut model,
                 &mut random,
                 &mut number,
-                (seed % 3 == 0).then_some(seed as usize % 16),
+                (seed.is_multiple_of(3)).then_some(seed as usize % 16),
             );
         }
         let mut medium = store.into_inner();
