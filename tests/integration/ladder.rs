@@ -93,6 +93,17 @@ const LADDER: &[(&str, &str, &[&str])] = &[
     ("all+", "bench", &["host", "durable"]),
     ("all+", "size", &["all targets"]),
     ("all+", "program", &["host"]),
+    ("all+", "records", &["armv7 ext4"]),
+    (
+        "full",
+        "records",
+        &[
+            "armv7 f2fs",
+            "armv7 vfat",
+            "s390x ext4",
+            "aarch64-small ubifs",
+        ],
+    ),
     ("all", "planted", &["rig"]),
     (
         "full",
