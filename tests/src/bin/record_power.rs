@@ -170,7 +170,17 @@ fn check(path: &Path) -> Done {
     }
 }
 
-fn main() -> Done {
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("record-power: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Done {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [mode, path] if mode == "work" => work(Path::new(path)),
