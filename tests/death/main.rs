@@ -13,6 +13,7 @@ mod peer;
 mod places;
 mod random;
 mod reaches;
+mod record;
 mod recover;
 mod shared;
 mod table;

@@ -496,9 +496,15 @@ impl<B: Backing, const N: usize> Slots<'_, B, N> {
     /// # Errors
     ///
     /// - [`Problem::Damaged`]: all copies are damaged. A value that is put nevertheless takes their place.
+    /// - [`Error::Lost`]: a contained map lost bytes, which read as zeros; see [`Store::get_mut`].
     pub fn load(&self) -> Result<Option<Value<'_>>, Error> {
         let part = self.store.map.as_ref().get(self.offset..);
-        load(self.copies, part.unwrap_or_default(), self.offset)
+        let value = load(self.copies, part.unwrap_or_default(), self.offset)?;
+        match self.store.map.check() {
+            Err(lost @ Error::Lost { .. }) => Err(lost),
+            // After a commit that failed, what is in memory can be read.
+            _ => Ok(value),
+        }
     }
 
     /// Puts a value into memory, which [`Store::commit`] stores. `version` comes back with it.
@@ -670,7 +676,8 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
         self.store.commit()
     }
 
-    /// Returns the records from the oldest to the newest, also those that are not committed yet. They are not copied.
+    /// Returns the records from the oldest to the newest, also those that are not committed yet. They are not copied. What a
+    /// contained map lost is missing: ask it afterwards, by [`Store::get_ref`].
     #[must_use]
     pub fn records(&self) -> Records<'_> {
         let part = self.part.of(self.store.map.as_ref());

@@ -1,0 +1,58 @@
+//! A file of records that another process takes away: what is lost is told, and nothing is written over what is there.
+
+use rawmap::durable::Options;
+use rawmap::record::{Layout, Part, layout};
+use rawmap::{Error, fault};
+
+use crate::survives;
+
+const LAYOUT: Layout<2> = layout!(
+    "taken",
+    1,
+    [Part::slots("value", 8), Part::log("log", 2 << 16)]
+);
+
+#[test]
+fn what_a_contained_file_lost_is_told_and_comes_back() {
+    survives(
+        "record::what_a_contained_file_lost_is_told_and_comes_back",
+        || {
+            fault::install().unwrap();
+            let folder = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
+            let path = folder.path().join("state");
+            // SAFETY: what this test takes away is contained.
+            let mut file = unsafe { Options::new().contained().open(&path, LAYOUT) }.unwrap();
+            for value in [b"one", b"two"] {
+                file.slots("value").unwrap().store(1, value).unwrap();
+                file.log("log").unwrap().append(value).unwrap();
+                file.commit().unwrap();
+            }
+            let other = std::fs::File::options().write(true).open(&path).unwrap();
+            let kept = LAYOUT.parts()[0].offset() as u64 + 65_536;
+            other.set_len(kept).unwrap();
+            // The older copy is there, and must not be taken for the newest.
+            let lost = |told: Result<(), Error>| matches!(told, Err(Error::Lost { .. }));
+            assert!(lost(file.slots("value").unwrap().load().map(|_| ())));
+            assert!(lost(file.slots("value").unwrap().put(1, b"three")));
+            assert!(lost(file.log("log").unwrap().append(b"three")));
+            assert!(lost(file.commit()));
+            // What was taken away is zeros now, and the older copy is as it was.
+            other.set_len(LAYOUT.len() as u64).unwrap();
+            // SAFETY: it is the file that is mapped, and no slice lives.
+            unsafe { file.get_mut().recover(&other) }.unwrap();
+            assert_eq!(
+                file.slots("value").unwrap().load().unwrap().unwrap().bytes,
+                b"one"
+            );
+            assert_eq!(file.log("log").unwrap().records().count(), 0);
+            file.log("log").unwrap().append(b"three").unwrap();
+            file.slots("value").unwrap().store(1, b"three").unwrap();
+            drop(file);
+            // SAFETY: nothing takes it away any more.
+            let file = unsafe { Options::new().open_to_read(&path) }.unwrap();
+            let reader = file.reader().unwrap();
+            assert_eq!(reader.load("value").unwrap().unwrap().bytes, b"three");
+            assert_eq!(reader.records("log").unwrap().count(), 1);
+        },
+    );
+}
