@@ -38,8 +38,9 @@ fn what_a_contained_file_lost_is_told_and_comes_back() {
             assert!(lost(file.commit()));
             // What was taken away is zeros now, and the older copy is as it was.
             other.set_len(LAYOUT.len() as u64).unwrap();
+            let own = file.file().try_clone().unwrap();
             // SAFETY: it is the file that is mapped, and no slice lives.
-            unsafe { file.get_mut().recover(&other) }.unwrap();
+            unsafe { file.get_mut().recover(&own) }.unwrap();
             assert_eq!(
                 file.slots("value").unwrap().load().unwrap().unwrap().bytes,
                 b"one"
@@ -47,7 +48,7 @@ fn what_a_contained_file_lost_is_told_and_comes_back() {
             assert_eq!(file.log("log").unwrap().records().count(), 0);
             file.log("log").unwrap().append(b"three").unwrap();
             file.slots("value").unwrap().store(1, b"three").unwrap();
-            drop(file);
+            drop((file, own));
             // SAFETY: nothing takes it away any more.
             let file = unsafe { Options::new().open_to_read(&path) }.unwrap();
             let reader = file.reader().unwrap();
