@@ -41,11 +41,11 @@ pub enum Problem {
     },
     /// The file is of this name and version, and has other parts: it was left as it is.
     OtherParts,
-    /// The file, or the map, is longer or shorter than the layout.
+    /// The file, or the map, is longer or shorter than the layout; or a value than its type.
     Length {
         /// Its length in bytes.
         found: u64,
-        /// Length of the layout in bytes.
+        /// Length of the layout or of the type in bytes.
         want: u64,
     },
 }
@@ -70,7 +70,7 @@ impl fmt::Display for Problem {
                 f.write_str("the file is of this name and version, and has other parts")
             }
             Self::Length { found, want } => {
-                write!(f, "the file has {found} bytes, and the layout {want}")
+                write!(f, "{found} bytes are there, and {want} are wanted")
             }
         }
     }

@@ -538,6 +538,57 @@ impl<B: Backing, const N: usize> Slots<'_, B, N> {
     }
 }
 
+#[cfg(feature = "zerocopy")]
+impl<B: Backing, const N: usize> Slots<'_, B, N> {
+    /// Returns the newest value as one of a type, with its version; see [`load`](Self::load). Its numbers are of the machine's
+    /// byte order unless the type says otherwise, as those of `zerocopy::little_endian` do.
+    ///
+    /// # Errors
+    ///
+    /// - [`Problem::Length`]: it is not as long as the type.
+    /// - As for [`load`](Self::load).
+    pub fn load_value<T: zerocopy::FromBytes>(&self) -> Result<Option<(u32, T)>, Error> {
+        let Some(value) = self.load()? else {
+            return Ok(None);
+        };
+        let read = T::read_from_bytes(value.bytes).map_err(|_| {
+            let (found, want) = (wide(value.bytes.len()), wide(size_of::<T>()));
+            Error::Record(Problem::Length { found, want })
+        });
+        read.map(|read| Some((value.version, read)))
+    }
+
+    /// Puts a value of a type, and waits until it is on stable storage; see [`store`](Self::store).
+    ///
+    /// # Errors
+    ///
+    /// - As for [`store`](Self::store).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rawmap_core::record::{Layout, Part, Store, layout};
+    /// use zerocopy::little_endian::U64;
+    ///
+    /// // A serial number and how often the board has started; or a structure that derives zerocopy's traits.
+    /// type Settings = [U64; 2];
+    ///
+    /// const LAYOUT: Layout<1> = layout!("board", 1, [Part::slots("settings", size_of::<Settings>())]);
+    /// # let map = rawmap_core::MmapMut::map_anon(LAYOUT.len())?;
+    /// let mut store = Store::open(map, LAYOUT)?;
+    /// let settings: Settings = [4711.into(), 1.into()];
+    /// store.slots("settings")?.store_value(1, &settings)?;
+    /// assert_eq!(store.slots("settings")?.load_value()?, Some((1, settings)));
+    /// # Ok::<(), rawmap_core::Error>(())
+    /// ```
+    pub fn store_value<T>(&mut self, version: u32, value: &T) -> Result<(), Error>
+    where
+        T: zerocopy::IntoBytes + zerocopy::Immutable,
+    {
+        self.store(version, value.as_bytes())
+    }
+}
+
 /// What is newest, with the offset of the part in errors.
 pub(super) fn load(copies: Copies, part: &[u8], offset: usize) -> Result<Option<Value<'_>>, Error> {
     let newest = copies.newest(part).map_err(|_| {
