@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 #[derive(Debug)]
 pub struct Setting {
     path: String,
-    keeper: Child,
+    before: String,
+    /// None in QEMU's user mode, where a fork beside other threads may hang.
+    keeper: Option<Child>,
 }
 
 impl Setting {
@@ -19,16 +21,27 @@ impl Setting {
     /// Why not: it cannot be read, or there is no bash.
     pub fn keep(path: &str) -> Result<Self, String> {
         let before = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        let before = before.trim().to_owned();
         // Its input ends with the test. A signal to the group of the test is not for it.
-        let keeper = Command::new("bash")
-            .args(["-c", "read -r _; echo \"$1\" >\"$2\"", "bash"])
-            .args([before.trim(), path])
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| format!("bash: {error}"))?;
+        let keeper = || {
+            Command::new("bash")
+                .args(["-c", "read -r _; echo \"$1\" >\"$2\"", "bash"])
+                .args([&before, path])
+                .stdin(Stdio::piped())
+                .process_group(0)
+                .spawn()
+                .map_err(|error| format!("bash: {error}"))
+        };
+        let keeper = match crate::emulator() {
+            None => Some(keeper()?),
+            Some(_) => None,
+        };
         let path = path.to_owned();
-        Ok(Self { path, keeper })
+        Ok(Self {
+            path,
+            before,
+            keeper,
+        })
     }
 
     /// Changes it.
@@ -43,7 +56,12 @@ impl Setting {
 
 impl Drop for Setting {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+        let Some(keeper) = &mut self.keeper else {
+            // Another user comes next.
+            let _ = fs::write(&self.path, &self.before);
+            return;
+        };
+        drop(keeper.stdin.take());
+        let _ = keeper.wait();
     }
 }
