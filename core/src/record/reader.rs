@@ -1,4 +1,4 @@
-//! [`Reader`]: what a file of parts holds, whoever made it.
+//! [`Reader`]: what a file of parts holds, also one of another program.
 
 use super::layout::{Part, Table};
 use super::log::Records;

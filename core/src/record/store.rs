@@ -1,10 +1,16 @@
 //! [`Store`]: the owner of a map with parts. It alone knows what of them is not on stable storage yet.
 
+mod log;
+mod slots;
+
 use core::fmt;
 
+pub use self::log::Log;
+pub use self::slots::Slots;
+pub(super) use self::slots::load;
 use super::layout::{Kind, Layout, NAME, Part, Table, is_zero, table_copies};
-use super::log::{self, Place, RECORD_HEAD, Records, Ring, SEGMENT_HEAD};
-use super::slots::{self, Copies, HEAD, MAGIC, SlotCopy, Value, too_long};
+use super::log::Place;
+use super::slots::{Copies, HEAD, MAGIC, SlotCopy, write};
 use super::sum::wide;
 use crate::backing::{Backing, lend};
 use crate::error::{Error, RecordProblem as Problem, Refused};
@@ -452,7 +458,7 @@ impl<B: Backing, const N: usize> Store<B, N> {
             self.commit_staged()?;
         }
         let place = self.stage(at, HEAD.saturating_add(bytes.len()))?;
-        slots::write(place, counter, version, bytes);
+        write(place, counter, version, bytes);
         Ok(())
     }
 }
@@ -478,274 +484,6 @@ impl<B: fmt::Debug, const N: usize> fmt::Debug for Store<B, N> {
             .field("map", &self.map)
             .field("layout", &self.layout.name)
             .field("staged", &self.staged)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One value of a store, in several copies: a power cut leaves the old one or the new one.
-pub struct Slots<'s, B, const N: usize> {
-    store: &'s mut Store<B, N>,
-    index: usize,
-    offset: usize,
-    copies: Copies,
-}
-
-impl<B: Backing, const N: usize> Slots<'_, B, N> {
-    /// Returns the newest value, or that none was ever stored. It may be one that is not committed yet.
-    ///
-    /// # Errors
-    ///
-    /// - [`Problem::Damaged`]: all copies are damaged. A value that is put nevertheless takes their place.
-    /// - [`Error::Lost`]: a contained map lost bytes, which read as zeros; see [`Store::get_mut`].
-    pub fn load(&self) -> Result<Option<Value<'_>>, Error> {
-        let part = self.store.map.as_ref().get(self.offset..);
-        let value = load(self.copies, part.unwrap_or_default(), self.offset)?;
-        match self.store.map.check() {
-            Err(lost @ Error::Lost { .. }) => Err(lost),
-            // After a commit that failed, what is in memory can be read.
-            _ => Ok(value),
-        }
-    }
-
-    /// Puts a value into memory, which [`Store::commit`] stores. `version` comes back with it.
-    ///
-    /// # Errors
-    ///
-    /// - [`Problem::TooLong`]: it is longer than the part says; nothing was changed.
-    /// - What the device says of what was there before, or said of an earlier commit; nothing was changed.
-    pub fn put(&mut self, version: u32, bytes: &[u8]) -> Result<(), Error> {
-        if bytes.len() > self.copies.capacity {
-            return Err(too_long(bytes.len(), self.copies.capacity));
-        }
-        self.store.settle()?;
-        let state = self.store.states.get(self.index);
-        let is_staged = matches!(state, Some(State::Staged));
-        self.store
-            .put_copy(self.offset, self.copies, is_staged, version, bytes)?;
-        self.store.set(self.index, State::Staged);
-        Ok(())
-    }
-
-    /// Puts a value, and waits until it is on stable storage: one flush of the device. All else that was put into the store is
-    /// committed with it.
-    ///
-    /// # Errors
-    ///
-    /// - As for [`put`](Self::put) and [`Store::commit`].
-    pub fn store(&mut self, version: u32, bytes: &[u8]) -> Result<(), Error> {
-        self.put(version, bytes)?;
-        self.store.commit()
-    }
-}
-
-#[cfg(feature = "zerocopy")]
-impl<B: Backing, const N: usize> Slots<'_, B, N> {
-    /// Returns the newest value as one of a type, with its version; see [`load`](Self::load). Its numbers are of the machine's
-    /// byte order unless the type says otherwise, as those of `zerocopy::little_endian` do.
-    ///
-    /// # Errors
-    ///
-    /// - [`Problem::Length`]: it is not as long as the type.
-    /// - As for [`load`](Self::load).
-    pub fn load_value<T: zerocopy::FromBytes>(&self) -> Result<Option<(u32, T)>, Error> {
-        let Some(value) = self.load()? else {
-            return Ok(None);
-        };
-        let read = T::read_from_bytes(value.bytes).map_err(|_| {
-            let (found, want) = (wide(value.bytes.len()), wide(size_of::<T>()));
-            Error::Record(Problem::Length { found, want })
-        });
-        read.map(|read| Some((value.version, read)))
-    }
-
-    /// Puts a value of a type, and waits until it is on stable storage; see [`store`](Self::store).
-    ///
-    /// # Errors
-    ///
-    /// - As for [`store`](Self::store).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use rawmap_core::record::{Layout, Part, Store, layout};
-    /// use zerocopy::little_endian::U64;
-    ///
-    /// // A serial number and how often the board has started; or a structure that derives zerocopy's traits.
-    /// type Settings = [U64; 2];
-    ///
-    /// const LAYOUT: Layout<1> = layout!("board", 1, [Part::slots("settings", size_of::<Settings>())]);
-    /// # let map = rawmap_core::MmapMut::map_anon(LAYOUT.len())?;
-    /// let mut store = Store::open(map, LAYOUT)?;
-    /// let settings: Settings = [4711.into(), 1.into()];
-    /// store.slots("settings")?.store_value(1, &settings)?;
-    /// assert_eq!(store.slots("settings")?.load_value()?, Some((1, settings)));
-    /// # Ok::<(), rawmap_core::Error>(())
-    /// ```
-    pub fn store_value<T>(&mut self, version: u32, value: &T) -> Result<(), Error>
-    where
-        T: zerocopy::IntoBytes + zerocopy::Immutable,
-    {
-        self.store(version, value.as_bytes())
-    }
-}
-
-/// What is newest, with the offset of the part in errors.
-pub(super) fn load(copies: Copies, part: &[u8], offset: usize) -> Result<Option<Value<'_>>, Error> {
-    let newest = copies.newest(part).map_err(|_| {
-        let offset = wide(offset);
-        Error::Record(Problem::Damaged { offset })
-    })?;
-    Ok(newest.map(|newest| newest.value))
-}
-
-impl<B, const N: usize> fmt::Debug for Slots<'_, B, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots")
-            .field("offset", &self.offset)
-            .field("copies", &self.copies)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A log of a store: records of any length, the oldest of which are overwritten.
-pub struct Log<'s, B, const N: usize> {
-    store: &'s mut Store<B, N>,
-    index: usize,
-    part: Part<'static>,
-    ring: Ring,
-}
-
-impl<B: Backing, const N: usize> Log<'_, B, N> {
-    /// Appends a record in memory, which [`Store::commit`] stores.
-    ///
-    /// # Errors
-    ///
-    /// - [`Problem::TooLong`]: it is longer than [`limit`](Self::limit); nothing was changed.
-    /// - [`Problem::Full`]: there is no room, and the log keeps its oldest records; nothing was changed.
-    /// - What the device says of what was there before, or said of an earlier commit; nothing was changed.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if bytes.len() > self.limit() {
-            return Err(too_long(bytes.len(), self.limit()));
-        }
-        self.store.settle()?;
-        let tail = self.tail();
-        let len = bytes.len();
-        let is_first = !tail.staged;
-        let open = tail.end.filter(|_| !tail.closed);
-        let place = open.and_then(|end| self.ring.room(end, is_first, len));
-        let place = match place {
-            Some(place) => {
-                self.store.map.check()?;
-                place
-            }
-            None => self.begin_segment(tail.end)?,
-        };
-        let at = self.at(place);
-        let record = self.store.stage(at, RECORD_HEAD.saturating_add(len))?;
-        log::write(record, place.number, place.at, is_first, bytes);
-        let tail = Tail {
-            end: Some(Ring::behind(place, len)),
-            closed: false,
-            staged: true,
-        };
-        self.store.set(self.index, State::Log(tail));
-        Ok(())
-    }
-
-    /// Where the log goes on.
-    fn tail(&self) -> Tail {
-        if let Some(State::Log(tail)) = self.store.states.get(self.index) {
-            return *tail;
-        }
-        let part = self.part.of(self.store.map.as_ref());
-        let end = self.ring.end(part);
-        Tail {
-            end,
-            closed: end.is_some_and(|end| !self.ring.may_go_on(part, end)),
-            staged: false,
-        }
-    }
-
-    /// Writes the head of the next segment, and returns where its first record goes.
-    fn begin_segment(&mut self, end: Option<Place>) -> Result<Place, Error> {
-        let part = self.part.of(self.store.map.as_ref());
-        let (fresh, counts) = self.ring.fresh(part, end);
-        let keeps = matches!(self.part.kind, Kind::Log { keep: true, .. });
-        if counts && keeps {
-            return Err(Error::Record(Problem::Full));
-        }
-        // What was read may be of a page that was lost meanwhile.
-        self.store.map.check()?;
-        let at = self.at(Place { at: 0, ..fresh });
-        let head = self.store.stage(at, SEGMENT_HEAD)?;
-        log::write_head(head, fresh.number, end);
-        Ok(fresh)
-    }
-
-    /// Where a place is in the map.
-    fn at(&self, place: Place) -> usize {
-        let start = self.ring.start(place.index);
-        self.part
-            .offset
-            .saturating_add(start)
-            .saturating_add(place.at)
-    }
-
-    /// Frees the oldest segment of a log that keeps its oldest records; `false` where there is one segment only. The next
-    /// commit makes it last.
-    ///
-    /// # Errors
-    ///
-    /// - As for [`append`](Self::append).
-    pub fn drop_oldest(&mut self) -> Result<bool, Error> {
-        self.store.settle()?;
-        let Some(end) = self.tail().end else {
-            return Ok(false);
-        };
-        let part = self.part.of(self.store.map.as_ref());
-        let index = self.ring.oldest(part, end);
-        if index == end.index {
-            return Ok(false);
-        }
-        self.store.map.check()?;
-        let at = self.at(Place {
-            index,
-            at: 0,
-            ..end
-        });
-        self.store.stage(at, SEGMENT_HEAD)?.fill(0);
-        Ok(true)
-    }
-
-    /// Waits until all that was appended, and all else that was put into the store, is on stable storage: one flush of the
-    /// device.
-    ///
-    /// # Errors
-    ///
-    /// - As for [`Store::commit`].
-    pub fn commit(&mut self) -> Result<(), Error> {
-        self.store.commit()
-    }
-
-    /// Returns the records from the oldest to the newest, also those that are not committed yet. They are not copied. What a
-    /// contained map lost is missing: ask it afterwards, by [`Store::get_ref`].
-    #[must_use]
-    pub fn records(&self) -> Records<'_> {
-        let part = self.part.of(self.store.map.as_ref());
-        Records::new(self.ring, part, self.part.offset)
-    }
-
-    /// Returns the length of the longest record in bytes.
-    #[must_use]
-    pub const fn limit(&self) -> usize {
-        self.ring.limit()
-    }
-}
-
-impl<B, const N: usize> fmt::Debug for Log<'_, B, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log")
-            .field("part", &self.part)
             .finish_non_exhaustive()
     }
 }
