@@ -1,5 +1,7 @@
 //! [`Mmap`], [`MmapMut`] and [`MmapRaw`]: memmap2's calls with `io::Result`, over the maps of `rawmap-core`.
 
+mod backing;
+
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -480,30 +482,5 @@ impl AsMut<[u8]> for MmapMut {
     #[inline]
     fn as_mut(&mut self) -> &mut [u8] {
         self
-    }
-}
-
-impl core::adapter::Backing for MmapMut {
-    #[inline]
-    fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
-        self.map.edit(offset, len)
-    }
-
-    #[inline]
-    fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
-        self.map.commit(offset, len)
-    }
-
-    fn commit_all(&mut self) -> Result<(), Error> {
-        self.map.commit_all()
-    }
-
-    #[inline]
-    fn check(&self) -> Result<(), Error> {
-        self.map.check()
-    }
-
-    fn retry(&mut self) -> Result<(), Error> {
-        self.map.retry()
     }
 }

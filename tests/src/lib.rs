@@ -158,7 +158,7 @@ pub fn holds(condition: &str) -> bool {
     }
 }
 
-/// Tells whether this process may mount a device that no other sees, and has loop devices: root, and not of a container or a
+/// Returns whether this process may mount a device that no other sees, and has loop devices: root, and not of a container or a
 /// chroot.
 fn may_administrate() -> bool {
     // What is no mount point cannot be made private: mount(2) says EINVAL.

@@ -63,7 +63,7 @@ struct Tally {
     refused: Vec<(Cut, String)>,
 }
 
-/// Runs the program, cuts its power, and has each cut judged. Gives whether all was as it must be.
+/// Runs the program, cuts its power, and has each cut judged. Returns whether all was as it must be.
 pub fn powercut(rows: &Rows, options: &Options) -> Result<bool> {
     let machine = rows.machine(&options.machine)?;
     let filesystem = rows.filesystem(&options.filesystem)?;
@@ -271,7 +271,7 @@ fn judge(
     Ok(tally)
 }
 
-/// Has a guest judge images, with so many lines each. Gives what is wrong with each.
+/// Has a guest judge images, with so many lines each. Returns what is wrong with each.
 fn boot(
     ready: &Ready<'_>,
     filesystem: &Filesystem,

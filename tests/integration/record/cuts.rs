@@ -204,7 +204,7 @@ fn run(
     }
 }
 
-/// Runs that end in a cut or a kill, one after the other on what the one before left. Gives how many calls the first made.
+/// Runs that end in a cut or a kill, one after the other on what the one before left. Returns how many calls the first made.
 fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
     let mut random = random_of(seed);
     let mut model = Model::default();
