@@ -173,8 +173,13 @@ fn run(
                 let value = bytes(random, *number, [700, 40][which], same);
                 model.slots[which].all.push(value.clone());
                 let mut slots = store.slots(SLOTS[which]).unwrap();
-                slots.put(*number, &value).unwrap();
-                assert_eq!(slots.load().unwrap().unwrap().bytes, value);
+                if slots.put(*number, &value).is_ok() {
+                    assert_eq!(slots.load().unwrap().unwrap().bytes, value);
+                } else {
+                    // What fails changes nothing.
+                    model.slots[which].all.pop();
+                    store.retry().unwrap();
+                }
             }
             3..6 => {
                 let limit = match same {
@@ -186,13 +191,19 @@ fn run(
                 let record = bytes(random, *number, limit, same);
                 model.logs[which].all.push(record.clone());
                 let mut log = store.log(LOGS[which]).unwrap();
-                log.append(&record).unwrap();
-                assert_eq!(log.records().last().unwrap().unwrap(), record);
+                if log.append(&record).is_ok() {
+                    assert_eq!(log.records().last().unwrap().unwrap(), record);
+                } else {
+                    model.logs[which].all.pop();
+                    store.retry().unwrap();
+                }
             }
             _ => {
                 let flushes = store.get_ref().flushes;
-                store.commit().unwrap();
-                assert!(store.get_ref().flushes <= flushes + 1);
+                // A retry stores all that is in memory.
+                let stored = store.commit().or_else(|_| store.retry());
+                assert_eq!(stored, Ok(()));
+                assert!(store.get_ref().flushes <= flushes + 2);
                 if store.get_ref().cut.is_none() {
                     model.commit();
                 }
@@ -232,6 +243,7 @@ fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
         if store.get_ref().cut.is_none() {
             // One that a killed process left is stored by the first commit.
             model.is_open |= is_new;
+            store.get_ref().may_fail.set(seed % 4 == 1);
             run(
                 &mut store,
                 &mut model,

@@ -53,7 +53,12 @@ pub(super) struct Medium {
     pub(super) cut: Option<Cut>,
     pub(super) calls: usize,
     pub(super) flushes: usize,
+    /// Whether a commit may fail; then all do, until a retry.
+    pub(super) may_fail: Cell<bool>,
+    failed: bool,
 }
+
+const FAILED: Error = Error::Busy;
 
 impl Medium {
     pub(super) fn new(live: Vec<u8>, disk: Vec<u8>, torn: (Torn, usize), random: TestRng) -> Self {
@@ -68,6 +73,8 @@ impl Medium {
             cut: None,
             calls: 0,
             flushes: 0,
+            may_fail: Cell::new(false),
+            failed: false,
         }
     }
 
@@ -151,7 +158,18 @@ impl Backing for Medium {
 
     fn commit(&mut self, offset: usize, len: usize) -> Result<(), Error> {
         self.at_call();
+        self.check()?;
         self.flushes += 1;
+        if self.may_fail.get() && self.below(12) == 0 {
+            // Some of it is written.
+            self.failed = true;
+            for at in self.dirty() {
+                if self.below(2) == 0 {
+                    self.write(at);
+                }
+            }
+            return Err(FAILED);
+        }
         for at in self.dirty() {
             if at < offset + len && offset < at + self.granule {
                 self.write(at);
@@ -165,10 +183,15 @@ impl Backing for Medium {
     }
 
     fn check(&self) -> Result<(), Error> {
-        Ok(())
+        if self.failed { Err(FAILED) } else { Ok(()) }
     }
 
     fn retry(&mut self) -> Result<(), Error> {
-        self.commit_all()
+        self.at_call();
+        self.failed = false;
+        for at in self.dirty() {
+            self.write(at);
+        }
+        Ok(())
     }
 }
