@@ -3,6 +3,7 @@
 use rawmap::{
     Advice, Errno, Error, MmapMut, MmapOptions, MmapRaw, Protection, SharedTracked, Tracked,
 };
+use rawmap_tests::calls::{FUTEX_TIME64, Refused, refuse};
 use rawmap_tests::disk::{FailingDisk, On};
 use rawmap_tests::{emulator, skip};
 
@@ -216,44 +217,11 @@ fn a_shared_tracked_map_has_a_way_out_of_a_loss() {
 const POPULATE_WRITE: u32 = 23;
 const WAKE_OP: u32 = 5 | 128;
 
-/// A filter that refuses the system calls with these numbers and this argument, by ENOSYS. `false` if there are none
-/// here.
-fn refuse(calls: &[(u32, u32, u32)]) -> bool {
-    let ins = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    // Of arguments, which have 64 bits.
-    let lower = if cfg!(target_endian = "big") { 4 } else { 0 };
-    // Loads a word, jumps if it is equal, and returns.
-    let (word, equal, end) = (0x20, 0x15, 0x06);
-    let mut program = Vec::new();
-    for &(call, argument, value) in calls {
-        program.push(ins(word, 0, 0, 0));
-        program.push(ins(equal, 0, 3, call));
-        program.push(ins(word, 0, 0, 16 + 8 * argument + lower));
-        program.push(ins(equal, 0, 1, value));
-        let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
-        program.push(ins(end, 0, 0, refused));
-    }
-    program.push(ins(end, 0, 0, libc::SECCOMP_RET_ALLOW));
-    let filter = libc::sock_fprog {
-        len: u16::try_from(program.len()).unwrap(),
-        filter: program.as_mut_ptr(),
-    };
-    // SAFETY: reads the program; the process is a child that ends soon.
-    unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const filter,
-            ) == 0
-    }
-}
-
 /// By both of the numbers that 32-bit has.
-fn without_futex(more: &[(u32, u32, u32)]) -> bool {
-    let mut calls = vec![(u32::try_from(libc::SYS_futex).unwrap(), 1, WAKE_OP)];
+fn without_futex(more: &[Refused]) -> bool {
+    let mut calls = vec![(libc::SYS_futex, Some((1, WAKE_OP)))];
     if cfg!(target_pointer_width = "32") {
-        calls.push((422, 1, WAKE_OP));
+        calls.push((FUTEX_TIME64, Some((1, WAKE_OP))));
     }
     calls.extend(more);
     refuse(&calls)
@@ -306,8 +274,8 @@ fn a_retry_that_can_make_no_page_dirty_is_an_error() {
         let map = MmapOptions::new().map_raw(&file).unwrap();
         store(&map, page, 7);
         map.retry_flush().unwrap();
-        let madvise = u32::try_from(libc::SYS_madvise).unwrap();
-        assert!(without_futex(&[(madvise, 2, POPULATE_WRITE)]));
+        let populate = (libc::SYS_madvise, Some((2, POPULATE_WRITE)));
+        assert!(without_futex(&[populate]));
         let refused = map.retry_flush().unwrap_err();
         assert_eq!(refused.errno(), Some(Errno::NOSYS), "{refused}");
         // Not of the map's health: nothing failed.

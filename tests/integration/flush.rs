@@ -56,14 +56,12 @@ pub(crate) fn dirty_pages(file: &std::fs::File, offset: u64, len: u64) -> Option
         evicted: u64,
         recently_evicted: u64,
     }
-    /// The same number on every architecture. Linux 6.5.
-    const CACHESTAT: libc::c_long = 451;
     let range = [offset, len];
     let mut stat = CacheStat::default();
     // SAFETY: the kernel reads two u64 and writes five, which are there.
     let result = unsafe {
         libc::syscall(
-            CACHESTAT,
+            rawmap_tests::calls::CACHESTAT,
             file.as_raw_fd(),
             range.as_ptr(),
             &raw mut stat,

@@ -1,5 +1,6 @@
 //! What all tests share: which target and emulator this is, and skips that cannot go unnoticed.
 
+pub mod calls;
 pub mod disk;
 pub mod setting;
 
@@ -223,11 +224,9 @@ fn may_set_huge_pages_aside() -> bool {
 
 /// Tells whether the kernel has cachestat(2): Linux 6.5, where it was not left out.
 fn has_cachestat() -> bool {
-    /// The same number on every architecture.
-    const CACHESTAT: libc::c_long = 451;
     let none = std::ptr::null::<u64>();
     // SAFETY: there is no such file, and the kernel looks for it first.
-    unsafe { libc::syscall(CACHESTAT, -1, none, none, 0) };
+    unsafe { libc::syscall(calls::CACHESTAT, -1, none, none, 0) };
     std::io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
 }
 

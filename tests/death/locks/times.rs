@@ -4,35 +4,18 @@ use std::io::Write as _;
 use std::sync::atomic::AtomicI32;
 
 use rawmap_core::device::uio::Uio;
+use rawmap_tests::calls::{FUTEX_TIME64, PPOLL_TIME64, refuse};
 use rawmap_tests::{emulator, skip};
 
 use super::*;
 
 const OLD: [libc::c_long; 2] = [libc::SYS_futex, libc::SYS_ppoll];
-const NEW: [libc::c_long; 2] = [422, 414];
+const NEW: [libc::c_long; 2] = [FUTEX_TIME64, PPOLL_TIME64];
 
 /// From now on these are unknown to this thread, and to those that it starts.
 fn deny(numbers: &[libc::c_long]) {
-    const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-    let line = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
-    // Loads the number; if it is one of these, returns.
-    let mut lines = vec![line(0x20, 0, 0)];
-    for number in numbers {
-        lines.extend([line(0x15, 1, *number as u32), line(6, 0, ENOSYS)]);
-    }
-    lines.push(line(6, 0, libc::SECCOMP_RET_ALLOW));
-    let program = libc::sock_fprog {
-        len: lines.len() as u16,
-        filter: lines.as_mut_ptr(),
-    };
-    // SAFETY: takes numbers only.
-    assert_eq!(
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
-        0
-    );
-    // SAFETY: reads the program.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, 2, &raw const program) };
-    assert_eq!(set, 0);
+    let calls: Vec<_> = numbers.iter().map(|number| (*number, None)).collect();
+    assert!(refuse(&calls));
 }
 
 fn no_filters() -> bool {
