@@ -8,6 +8,8 @@
 
 #[path = "durable/device.rs"]
 mod device;
+#[path = "durable/pages.rs"]
+mod pages;
 #[path = "durable/plot.rs"]
 mod plot;
 
@@ -21,7 +23,8 @@ use std::time::{Duration, Instant};
 use memmap2::Advice as TheirAdvice;
 use rawmap::{MmapMut, MmapOptions, Tracked};
 
-use self::device::{Cost, Device, cost, dirty_pages, median, medians};
+use self::device::{Cost, Device, cost, median, medians};
+use self::pages::{dirty_pages, drop_cached};
 use self::plot::{Bar, Panel};
 
 const RECORD: usize = 64;
@@ -103,7 +106,11 @@ fn run(scale: &Scale, plot_to: Option<&str>) -> std::io::Result<bool> {
     later_flush(scale, &mut verdict, &mut panels)?;
     small_updates(scale, &file, &device, &mut verdict, &mut panels)?;
     if let Some(path) = plot_to {
-        plot::draw(path, &panels, &format!("Linux {}", device::kernel()))
+        let note = format!(
+            "Grey: memmap2 0.9.12. Linux {}. Drawn by tests/bench durable",
+            device::kernel()
+        );
+        plot::draw(path, &panels, &note, |label| !label.starts_with("memmap2"))
             .map_err(std::io::Error::other)?;
         println!("\nplot: {path}");
     }
@@ -420,7 +427,7 @@ fn small_updates(
     let mut kib = [0.0; 3];
     for (subject, name) in names.iter().enumerate() {
         // Into the cache again, as a program does that has just written the file: in large folios.
-        device::drop_cached(file);
+        drop_cached(file);
         fill(file, scale.file_len)?;
         let offsets: Vec<_> = offsets(scale, Places::Scattered, subject)
             .into_iter()

@@ -91,6 +91,7 @@ const LADDER: &[(&str, &str, &[&str])] = &[
     ("all", "powercut", &["default machines"]),
     ("full", "powercut", &["all machines"]),
     ("all+", "bench", &["host", "durable"]),
+    ("full", "bench", &["state"]),
     ("all+", "size", &["all targets"]),
     ("all+", "program", &["host"]),
     ("all+", "records", &["armv7 ext4"]),
@@ -228,7 +229,7 @@ fn allowed_skips_name_tests() {
             }
             "pagesize" => read("tests/run"),
             "killed" => read("tests/killed"),
-            "bench" => read("tests/benches/durable.rs"),
+            "bench" => read("tests/benches/durable.rs") + &read("tests/peers/src/state.rs"),
             "walk" => read("tests/walk/main.rs"),
             _ => {
                 let death = format!("tests/death/{module}.rs");

@@ -28,11 +28,12 @@ fn height(panel: &Panel) -> i32 {
     HEAD + BAR * i32::try_from(panel.bars.len()).unwrap_or(0) + 10
 }
 
-/// Draws the panels below each other.
+/// Draws the panels below each other; what is ours in blue.
 pub(crate) fn draw(
     path: &str,
     panels: &[Panel],
     note: &str,
+    ours: impl Fn(&str) -> bool,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let total = panels.iter().map(height).sum::<i32>() + FOOT;
     let size = (u32::try_from(WIDTH)?, u32::try_from(total)?);
@@ -65,11 +66,7 @@ pub(crate) fn draw(
                 .pos(Pos::new(HPos::Right, VPos::Center));
             area.draw(&Text::new(bar.label.clone(), (LABELS - 10, middle), label))
                 .map_err(failed)?;
-            let color = if bar.label.starts_with("memmap2") {
-                THEIRS
-            } else {
-                OURS
-            };
+            let color = if ours(&bar.label) { OURS } else { THEIRS };
             // A drawing: a pixel more or less is nothing.
             let end = LABELS
                 + if bar.value > 0.0 {
@@ -92,7 +89,7 @@ pub(crate) fn draw(
         }
         top += height(panel);
     }
-    let note = format!("Logarithmic. Grey: memmap2 0.9.12. {note}. Drawn by tests/bench durable.");
+    let note = format!("Logarithmic. {note}.");
     let style = font(12).color(&RGBColor(90, 90, 90));
     area.draw(&Text::new(note, (12, top + 8), style))
         .map_err(failed)?;
