@@ -9,8 +9,10 @@
 //!   them was never committed.
 //! - A segment says where the one before it ended.
 
-use super::sum::{is_after, length, long, put, short, sum, wide, word};
-use crate::error::{Error, RecordProblem as Problem};
+mod records;
+
+pub use self::records::Records;
+use super::sum::{is_after, length, long, put, short, sum, word};
 
 const MAGIC: [u8; 4] = *b"RLS1";
 /// Length of what is before the first record of a segment, in bytes.
@@ -40,6 +42,8 @@ pub(super) struct Head {
     previous: u64,
     /// Where the records of the one before end.
     previous_end: usize,
+    /// Its records are not wanted any more.
+    is_dropped: bool,
 }
 
 /// A place in a log.
@@ -129,7 +133,12 @@ pub(super) fn write_head(place: &mut [u8], number: u64, previous: Option<Place>)
     let (before, end) = previous.map_or((0, 0), |place| (place.number, place.at));
     put(place, 16, &before.to_le_bytes());
     put(place, 24, &short(end).to_le_bytes());
-    put(place, 28, &[0; 4]);
+    seal_head(place, false);
+}
+
+/// Says in the head of a segment whether it is dropped.
+pub(super) fn seal_head(place: &mut [u8], is_dropped: bool) {
+    put(place, 28, &u32::from(is_dropped).to_le_bytes());
     let sum = sum(&[place.get(8..SEGMENT_HEAD).unwrap_or_default()]);
     put(place, 4, &sum.to_le_bytes());
 }
@@ -180,6 +189,7 @@ impl Ring {
             number,
             previous: long(head, 16)?,
             previous_end: length(word(head, 24)?).clamp(SEGMENT_HEAD, self.segment),
+            is_dropped: word(head, 28)? != 0,
         })
     }
 
@@ -217,8 +227,8 @@ impl Ring {
             };
             let follows = before.number == head.previous
                 || is_missing && is_after(head.previous, before.number);
-            if !follows {
-                // Of a batch that was never committed.
+            if !follows || before.is_dropped {
+                // Of a batch that was never committed, or the end of what was dropped.
                 return oldest;
             }
             (oldest, head, is_missing) = (index, before, false);
@@ -277,7 +287,8 @@ impl Ring {
 
     /// The end of what counts.
     pub(super) fn end(self, part: &[u8]) -> Option<Place> {
-        let (mut index, mut head) = self.youngest(part, None)?;
+        let counts = |(_, head): &(usize, Head)| !head.is_dropped;
+        let (mut index, mut head) = self.youngest(part, None).filter(counts)?;
         let mut limit = self.segment;
         // Counts if all before it is whole, back to where its batch begins.
         let mut end: Option<Place> = None;
@@ -296,6 +307,8 @@ impl Ring {
             }
             let before = self.previous(index);
             match self.head(part, before) {
+                // What the batch had there was given up: the rest need not wait for it.
+                Some(its) if its.number == head.previous && its.is_dropped => break,
                 Some(its) if its.number == head.previous => {
                     limit = head.previous_end;
                     (index, head) = (before, its);
@@ -306,7 +319,8 @@ impl Ring {
                 _ => {
                     end = None;
                     limit = self.segment;
-                    (index, head) = self.youngest(part, Some(head.previous))?;
+                    let before = self.youngest(part, Some(head.previous));
+                    (index, head) = before.filter(counts)?;
                 }
             }
         }
@@ -361,131 +375,5 @@ impl Ring {
         let at = place.at.saturating_add(RECORD_HEAD).saturating_add(len);
         let at = round_up(at, WORD);
         Place { at, ..place }
-    }
-}
-
-/// The records of a log, from the oldest to the newest.
-///
-/// A damaged place gives one [`Error::Record`], with the offset of its first byte in the map, and the records behind it follow.
-#[derive(Clone, Debug)]
-pub struct Records<'a> {
-    ring: Ring,
-    part: &'a [u8],
-    /// Of the part, for errors.
-    offset: usize,
-    /// One past the newest record.
-    end: Option<Place>,
-    /// Where the next one is looked for.
-    next: Option<Place>,
-    /// Where the records of that segment end.
-    limit: usize,
-}
-
-impl<'a> Records<'a> {
-    pub(super) fn new(ring: Ring, part: &'a [u8], offset: usize) -> Self {
-        let end = ring.end(part);
-        let mut records = Self {
-            ring,
-            part,
-            offset,
-            end,
-            next: None,
-            limit: 0,
-        };
-        if let Some(end) = end {
-            let oldest = ring.oldest(part, end);
-            records.enter(oldest);
-            // The next to be written, which a batch may have been that was never committed.
-            if oldest != end.index && oldest == ring.next(end.index) {
-                records.next = records.next.map(|place| records.behind_damage(place));
-            }
-        }
-        records
-    }
-
-    /// Goes on in a segment. One without a head has a record that is damaged.
-    fn enter(&mut self, index: usize) {
-        let at = SEGMENT_HEAD;
-        let head = self.ring.head(self.part, index);
-        let number = head.map_or(0, |head| head.number);
-        let place = Place { index, number, at };
-        self.limit = match self.end {
-            Some(end) if end.index == index => end.at,
-            _ if head.is_none() => SEGMENT_HEAD.wrapping_add(1),
-            _ => self.limit_of(place),
-        };
-        self.next = Some(place);
-    }
-
-    /// Where the records of a segment end: the next one knows.
-    fn limit_of(&self, place: Place) -> usize {
-        let next = self.ring.head(self.part, self.ring.next(place.index));
-        match next.filter(|next| next.previous == place.number) {
-            Some(next) => next.previous_end,
-            None => {
-                let segment = self.ring.bytes(self.part, place.index);
-                let ring = self.ring;
-                ring.extent(segment, place.number, ring.segment).end
-            }
-        }
-    }
-
-    /// The record at a place.
-    fn whole(&self, place: Place) -> Option<(&'a [u8], Place)> {
-        let segment = self.ring.bytes(self.part, place.index);
-        let item = self.ring.item_from(segment, place.number, place.at)?;
-        let at = item.next;
-        Some((item.bytes?, Place { at, ..place }))
-    }
-
-    /// The next place of the segment where a record is whole, or its end.
-    fn resume(&self, place: Place) -> Place {
-        let segment = self.ring.bytes(self.part, place.index);
-        let from = place.at.saturating_add(WORD);
-        let found = self.ring.find(segment, place.number, from, self.limit);
-        let at = found.unwrap_or(self.limit);
-        Place { at, ..place }
-    }
-
-    /// Behind the last place of a segment where a record is missing.
-    fn behind_damage(&self, place: Place) -> Place {
-        let (mut from, mut place) = (place, place);
-        while place.at < self.limit {
-            match self.whole(place) {
-                Some((_, next)) => place = next,
-                None => {
-                    place = self.resume(place);
-                    from = place;
-                }
-            }
-        }
-        from
-    }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<&'a [u8], Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // A segment each time, up to the last.
-        loop {
-            let place = self.next?;
-            if place.at < self.limit {
-                if let Some((bytes, next)) = self.whole(place) {
-                    self.next = Some(next);
-                    return Some(Ok(bytes));
-                }
-                self.next = Some(self.resume(place));
-                let start = self.ring.start(place.index);
-                let offset = self.offset.wrapping_add(start).wrapping_add(place.at);
-                let offset = wide(offset);
-                return Some(Err(Error::Record(Problem::Damaged { offset })));
-            }
-            if self.end.is_none_or(|end| end.index == place.index) {
-                self.next = None;
-                return None;
-            }
-            self.enter(self.ring.next(place.index));
-        }
     }
 }

@@ -3,135 +3,13 @@
 
 use proptest::prelude::{Rng, RngCore};
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use rawmap_core::Error;
-use rawmap_core::record::{Problem, Reader, Store};
+use rawmap_core::record::{Backing as _, Problem, Reader, Store};
+use rawmap_core::{Error, Refused};
 use rawmap_tests::rounds;
 
-use super::LAYOUT;
 use super::medium::{Medium, TORN, Torn};
-
-const SLOTS: [&str; 2] = ["two", "three"];
-const LOGS: [&str; 2] = ["log", "apart"];
-
-/// What was put into one part, in order, and how many of these a commit has stored.
-#[derive(Clone, Debug, Default)]
-struct Kept {
-    all: Vec<Vec<u8>>,
-    committed: usize,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Model {
-    is_open: bool,
-    slots: [Kept; 2],
-    logs: [Kept; 2],
-}
-
-impl std::fmt::Display for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let numbers: Vec<_> = self.all.iter().map(|bytes| number_of(bytes)).collect();
-        write!(f, "{numbers:?}, {} of them committed", self.committed)
-    }
-}
-
-fn number_of(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes(*bytes.first_chunk().unwrap())
-}
-
-/// What ended a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Cut,
-    Kill,
-}
-
-impl Model {
-    fn commit(&mut self) {
-        self.is_open = true;
-        for kept in self.slots.iter_mut().chain(&mut self.logs) {
-            kept.committed = kept.all.len();
-        }
-    }
-
-    /// Judges what is there, and goes on from it.
-    fn judge(&mut self, bytes: &[u8], end: End, torn: Torn, context: &dyn Fn() -> String) {
-        let reader = match Reader::new(bytes) {
-            Ok(reader) => reader,
-            // Making the file was not finished.
-            Err(_) if !self.is_open => return,
-            Err(error) => panic!("{}: {error}", context()),
-        };
-        self.is_open |= end == End::Cut;
-        for (name, kept) in SLOTS.iter().zip(&mut self.slots) {
-            let found = reader
-                .load(name)
-                .unwrap_or_else(|error| panic!("{}: {name}: {error}", context()));
-            let found = found.map(|value| value.bytes.to_vec());
-            // The last that was committed, or one that was put later.
-            let allowed = kept.committed.saturating_sub(1)..kept.all.len();
-            let is_right = match &found {
-                None => kept.committed == 0,
-                Some(bytes) => kept.all[allowed].contains(bytes),
-            };
-            assert!(
-                is_right,
-                "{}: {name} has {:?}, of {kept}",
-                context(),
-                found.as_deref().map(number_of)
-            );
-            match end {
-                End::Cut => {
-                    kept.all = found.into_iter().collect();
-                    kept.committed = kept.all.len();
-                }
-                // What was committed last may still be what a cut leaves.
-                End::Kill => {
-                    let place = kept.all.iter().rposition(|put| Some(put) == found.as_ref());
-                    kept.all.truncate(place.map_or(0, |place| place + 1));
-                }
-            }
-        }
-        for (name, kept) in LOGS.iter().zip(&mut self.logs) {
-            let records = reader.records(name).unwrap();
-            // Its batches share what the cut spoils.
-            let is_spoiled = torn == Torn::Spoiled && end == End::Cut && *name == "log";
-            let mut found: Vec<Vec<u8>> = Vec::new();
-            for record in records {
-                match record {
-                    Ok(bytes) => found.push(bytes.to_vec()),
-                    Err(error) => assert!(is_spoiled, "{}: {name}: {error}", context()),
-                }
-            }
-            if is_spoiled {
-                assert!(found.iter().all(|record| kept.all.contains(record)));
-                kept.committed = found.len();
-                kept.all = found;
-                continue;
-            }
-            let least = match end {
-                End::Cut => kept.committed,
-                End::Kill => kept.all.len().saturating_sub(1),
-            };
-            // Some in a row, up to one that was committed last or later. Each is another.
-            let fits = |end: &usize| {
-                let start = end.checked_sub(found.len());
-                start.is_some_and(|start| kept.all[start..*end] == found[..])
-            };
-            let place = match found.len() {
-                0 => (least == 0).then_some(0),
-                _ => (least..=kept.all.len()).rev().find(fits),
-            };
-            let Some(place) = place else {
-                let found: Vec<_> = found.iter().map(|bytes| number_of(bytes)).collect();
-                panic!("{}: {name} has {found:?}, of {kept}", context());
-            };
-            kept.all.truncate(place);
-            if end == End::Cut {
-                kept.committed = place;
-            }
-        }
-    }
-}
+use super::model::{Context, End, Kept, LOGS, Model, PLAIN, SLOTS};
+use super::{LAYOUT, NEXT};
 
 fn random_of(seed: u64) -> TestRng {
     let mut bytes = [0; 32];
@@ -156,113 +34,273 @@ fn bytes(random: &mut TestRng, number: u32, limit: usize, same: Option<usize>) -
     bytes
 }
 
-/// Some changes and commits. Ends where the power was cut.
-fn run(
-    store: &mut Store<Medium, 4>,
-    model: &mut Model,
-    random: &mut TestRng,
-    number: &mut u32,
+/// A run of one process.
+struct Run<'a> {
+    model: &'a mut Model,
+    random: &'a mut TestRng,
+    number: &'a mut u32,
+    /// How much shorter than they may be all are, where they are of one length.
     same: Option<usize>,
-) {
-    for _ in 0..30 {
-        // Not of a record that was never committed, or one might be taken for the other.
-        *number += 1;
-        let which = random.random_range(0..2);
-        match random.random_range(0..8) {
-            0..3 => {
-                let value = bytes(random, *number, [700, 40][which], same);
-                model.slots[which].all.push(value.clone());
-                let mut slots = store.slots(SLOTS[which]).unwrap();
-                if slots.put(*number, &value).is_ok() {
-                    assert_eq!(slots.load().unwrap().unwrap().bytes, value);
-                } else {
-                    // What fails changes nothing.
-                    model.slots[which].all.pop();
-                    store.retry().unwrap();
+    torn: Torn,
+    context: Context<'a>,
+}
+
+impl Run<'_> {
+    /// Some changes and commits. Ends where the power was cut.
+    fn go<const N: usize>(&mut self, store: &mut Store<Medium, N>) {
+        let is_next = N == NEXT.parts().len();
+        for _ in 0..30 {
+            // Not of a record that was never committed, or one might be taken for the other.
+            *self.number += 1;
+            let was_lost = store.get_ref().is_lost();
+            let done = match self.random.random_range(0..20) {
+                0..7 => self.put(store),
+                7..13 => self.append(store, is_next),
+                13 if is_next => self.drop_oldest(store),
+                14 if is_next => self.edit(store),
+                // As somebody does who changes the map by himself.
+                15 if self.random.random_ratio(1, 4) => {
+                    let _ = store.get_mut();
+                    store.get_ref().whole()
                 }
+                _ => self.commit(store),
+            };
+            // What it would read is not there.
+            assert!(!was_lost || done.is_err(), "{}", (self.context)());
+            if done.is_err() {
+                self.mend(store);
             }
-            3..6 => {
-                let limit = match same {
-                    // Few fill a segment, and the head of the third is in another sector than that of the segment.
-                    Some(number) if number.is_multiple_of(2) => 240,
-                    None if random.random_ratio(1, 4) => 256,
-                    _ => 24,
-                };
-                let record = bytes(random, *number, limit, same);
-                model.logs[which].all.push(record.clone());
-                let mut log = store.log(LOGS[which]).unwrap();
-                if log.append(&record).is_ok() {
-                    assert_eq!(log.records().last().unwrap().unwrap(), record);
-                } else {
-                    model.logs[which].all.pop();
-                    store.retry().unwrap();
-                }
-            }
-            _ => {
-                let flushes = store.get_ref().flushes;
-                // A retry stores all that is in memory.
-                let stored = store.commit().or_else(|_| store.retry());
-                assert_eq!(stored, Ok(()));
-                assert!(store.get_ref().flushes <= flushes + 2);
-                if store.get_ref().cut.is_none() {
-                    model.commit();
-                }
+            if store.get_ref().cut.is_some() {
+                return;
             }
         }
-        if store.get_ref().cut.is_some() {
-            return;
+    }
+
+    fn put<const N: usize>(&mut self, store: &mut Store<Medium, N>) -> Result<(), Error> {
+        let which = self.random.random_range(0..2);
+        let value = bytes(self.random, *self.number, [700, 40][which], self.same);
+        let kept = &mut self.model.slots[which];
+        kept.all.push(value.clone());
+        let mut slots = store.slots(SLOTS[which]).unwrap();
+        let put = slots.put(*self.number, &value);
+        if put.is_err() {
+            // What fails changes nothing.
+            kept.all.pop();
+            return put;
+        }
+        match slots.load() {
+            Ok(found) => assert_eq!(found.unwrap().bytes, value),
+            Err(lost) => return self.notice(lost),
+        }
+        Ok(())
+    }
+
+    /// Not each program looks whether all is there after each call: the next one has to.
+    fn notice(&mut self, lost: Error) -> Result<(), Error> {
+        if self.random.random_ratio(1, 2) {
+            Err(lost)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn append<const N: usize>(
+        &mut self,
+        store: &mut Store<Medium, N>,
+        is_next: bool,
+    ) -> Result<(), Error> {
+        let which = self.random.random_range(if is_next { 0..3 } else { 0..2 });
+        let limit = match self.same {
+            // Few fill a segment, and the head of the third is in another sector than that of the segment.
+            Some(number) if number.is_multiple_of(2) => 240,
+            None if self.random.random_ratio(1, 4) => 256,
+            _ => 24,
+        };
+        let record = bytes(self.random, *self.number, limit, self.same);
+        let kept = &mut self.model.logs[which];
+        kept.all.push(record.clone());
+        let mut log = store.log(LOGS[which]).unwrap();
+        let appended = log.append(&record);
+        if appended == Err(Error::Record(Problem::Full)) {
+            assert_eq!(LOGS[which], "kept");
+            kept.all.pop();
+            return self.drop_oldest(store);
+        }
+        if appended.is_err() {
+            kept.all.pop();
+            return appended;
+        }
+        let own =
+            |record: Option<Result<&[u8], Error>>| record.and_then(Result::ok).map(<[u8]>::to_vec);
+        let (first, last) = (own(log.records().next()), own(log.records().last()));
+        if let Err(lost) = store.get_ref().whole() {
+            // Which are overwritten is seen when the page is there again.
+            kept.begins_at(None);
+            return self.notice(lost);
+        }
+        kept.begins_at(first.as_deref());
+        assert_eq!(last, Some(record), "{} {}", (self.context)(), LOGS[which]);
+        Ok(())
+    }
+
+    fn drop_oldest<const N: usize>(&mut self, store: &mut Store<Medium, N>) -> Result<(), Error> {
+        let mut log = store.log("kept").unwrap();
+        let before = log.records().count();
+        if log.drop_oldest()? {
+            let kept = &mut self.model.logs[2];
+            let left: Vec<_> = log.records().flatten().map(<[u8]>::to_vec).collect();
+            assert!(left.len() <= before || store.get_ref().is_lost());
+            kept.begins_at(left.first().map(Vec::as_slice));
+        }
+        Ok(())
+    }
+
+    fn edit<const N: usize>(&mut self, store: &mut Store<Medium, N>) -> Result<(), Error> {
+        let mut plain = self.model.plain.last().unwrap().clone();
+        let offset = self.random.random_range(0..plain.len());
+        let len = self.random.random_range(0..=plain.len() - offset);
+        let place = store.edit(PLAIN, offset, len)?;
+        self.random.fill_bytes(place);
+        plain[offset..][..len].copy_from_slice(place);
+        self.model.plain.push(plain);
+        Ok(())
+    }
+
+    fn commit<const N: usize>(&mut self, store: &mut Store<Medium, N>) -> Result<(), Error> {
+        let flushes = store.get_ref().flushes;
+        let stored = store.commit();
+        assert!(store.get_ref().flushes <= flushes + 2);
+        if stored.is_ok() {
+            self.committed(store);
+        }
+        stored
+    }
+
+    fn committed<const N: usize>(&mut self, store: &Store<Medium, N>) {
+        if store.get_ref().cut.is_none() {
+            self.model.commit(store.layout().version());
+        }
+    }
+
+    /// After a call that failed: it goes on without what was lost, and stores what is in memory.
+    fn mend<const N: usize>(&mut self, store: &mut Store<Medium, N>) {
+        while let Err(error) = store.retry() {
+            assert!(store.get_ref().is_lost(), "{}: {error}", (self.context)());
+            store.get_mut().recover();
+            let live = store.get_ref().live.clone();
+            self.model.judge(&live, End::Lost, self.torn, self.context);
+        }
+        self.committed(store);
+    }
+
+    /// What the newer layout has beside the older one's.
+    fn upgrade<const N: usize>(&mut self, store: &mut Store<Medium, N>) -> Result<(), Error> {
+        *self.number += 1;
+        let record = bytes(self.random, *self.number, 24, self.same);
+        store.log("kept")?.append(&record)?;
+        // The table comes after it.
+        self.model.logs[2] = Kept {
+            all: vec![record],
+            committed: 1,
+            gone: 0,
+        };
+        let place = store.edit(PLAIN, 0, 1)?;
+        place[0] = 7;
+        self.model.plain = vec![store.bytes(PLAIN)?.to_vec()];
+        Ok(())
+    }
+
+    /// Opens the file, and goes on until the power is cut, or a while. `Err` where a cut left none of this layout before
+    /// anything was ever stored.
+    fn open<const N: usize>(
+        &mut self,
+        mut medium: Medium,
+        mut open: impl FnMut(&mut Self, Medium) -> Result<Store<Medium, N>, Refused<Medium>>,
+    ) -> Result<Medium, Error> {
+        let found = Reader::new(&medium.live).map(|reader| reader.bytes(PLAIN).is_ok());
+        let is_next = N == NEXT.parts().len();
+        loop {
+            match open(self, medium) {
+                Ok(mut store) => {
+                    if store.get_ref().cut.is_none() {
+                        // One that a killed process left is stored by the first commit.
+                        self.model.is_open |= found.is_err();
+                        self.model.is_upgraded |= is_next && found != Ok(true);
+                        self.go(&mut store);
+                    }
+                    return Ok(store.into_inner());
+                }
+                Err(refused) if refused.map.check().is_err() => {
+                    medium = refused.map;
+                    medium.recover();
+                    // More may be lost in it.
+                    let _ = medium.retry();
+                }
+                Err(refused) => return Err(refused.error),
+            }
         }
     }
 }
 
 /// Runs that end in a cut or a kill, one after the other on what the one before left. Returns how many calls the first made.
+#[allow(clippy::result_large_err, reason = "it has the disk")]
 fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
     let mut random = random_of(seed);
-    let mut model = Model::default();
+    let mut model = Model::new();
     let zeros = vec![0; LAYOUT.len()];
     let (mut live, mut disk) = (zeros.clone(), zeros);
     let mut number = 0;
     let mut calls = 0;
+    // From then on the program is a newer one.
+    let upgrade = random.random_range(0..8);
     for depth in 0..6 {
+        let is_newer = depth >= upgrade;
+        if is_newer {
+            live.resize(NEXT.len(), 0);
+            disk.resize(NEXT.len(), 0);
+        }
         let medium = Medium::new(live, disk, torn, random_of(random.next_u64()));
         let fuse = first
             .filter(|_| depth == 0)
             .or_else(|| Some(random.random_range(0..90)));
         medium.fuse.set(fuse);
-        let is_new = Reader::new(&medium.live).is_err();
+        medium.may_fail.set(seed % 4 == 1);
+        medium.may_lose.set(seed % 5 == 1);
         let context = || format!("seed {seed}, {torn:?}, first {first:?}, depth {depth}");
-        let mut store = match Store::open(medium, LAYOUT) {
-            Ok(store) => store,
+        let mut run = Run {
+            model: &mut model,
+            random: &mut random,
+            number: &mut number,
+            same: seed.is_multiple_of(3).then_some(seed as usize % 16),
+            torn: torn.0,
+            context: &context,
+        };
+        let opened = if is_newer {
+            run.open(medium, |run, medium| {
+                Store::upgrade(medium, NEXT, |store, _| run.upgrade(store))
+            })
+        } else {
+            run.open(medium, |_, medium| Store::open(medium, LAYOUT))
+        };
+        let mut medium = match opened {
+            Ok(medium) => medium,
             // Nothing was ever stored there.
-            Err(refused) if torn.0 == Torn::Spoiled && !model.is_open => {
-                assert_eq!(refused.error, Error::Record(Problem::Foreign));
+            Err(error) if !model.is_open && (torn.0 == Torn::Spoiled || is_newer) => {
+                assert_eq!(error, Error::Record(Problem::Foreign), "{}", context());
                 return calls;
             }
-            Err(refused) => panic!("{}: {refused}", context()),
+            Err(error) => panic!("{}: {error}", context()),
         };
-        if store.get_ref().cut.is_none() {
-            // One that a killed process left is stored by the first commit.
-            model.is_open |= is_new;
-            store.get_ref().may_fail.set(seed % 4 == 1);
-            run(
-                &mut store,
-                &mut model,
-                &mut random,
-                &mut number,
-                (seed.is_multiple_of(3)).then_some(seed as usize % 16),
-            );
-        }
-        let mut medium = store.into_inner();
         calls = calls.max(if depth == 0 { medium.calls } else { 0 });
         let cut = medium.cut.take().unwrap_or_else(|| medium.cut());
-        let end = if random.random_ratio(1, 4) {
-            End::Kill
-        } else {
-            End::Cut
+        let end = match random.random_ratio(1, 4) {
+            true if cut.is_lost => End::Lost,
+            true => End::Kill,
+            false => End::Cut,
         };
         (live, disk) = match end {
             End::Cut => (cut.image.clone(), cut.image),
-            End::Kill => (cut.live, cut.disk),
+            _ => (cut.live, cut.disk),
         };
         model.judge(&live, end, torn.0, &context);
     }

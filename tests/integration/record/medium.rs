@@ -36,6 +36,8 @@ pub(super) struct Cut {
     pub(super) image: Vec<u8>,
     pub(super) live: Vec<u8>,
     pub(super) disk: Vec<u8>,
+    /// A page was lost: what was changed in it since is not there.
+    pub(super) is_lost: bool,
 }
 
 /// Bytes that a program sees, and those that are on the disk.
@@ -56,6 +58,10 @@ pub(super) struct Medium {
     /// Whether a commit may fail; then all do, until a retry.
     pub(super) may_fail: Cell<bool>,
     failed: bool,
+    /// Whether pages may be lost.
+    pub(super) may_lose: Cell<bool>,
+    /// Where such a page is, and what it had.
+    lost: Option<(usize, Vec<u8>)>,
 }
 
 const FAILED: Error = Error::Busy;
@@ -75,6 +81,35 @@ impl Medium {
             flushes: 0,
             may_fail: Cell::new(false),
             failed: false,
+            may_lose: Cell::new(false),
+            lost: None,
+        }
+    }
+
+    pub(super) const fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// An error where what was read may be of a page that is lost.
+    pub(super) fn whole(&self) -> Result<(), Error> {
+        if self.is_lost() { self.check() } else { Ok(()) }
+    }
+
+    /// Shows a page that was lost as it was. What was changed in it meanwhile is not there.
+    pub(super) fn recover(&mut self) {
+        if let Some((at, bytes)) = self.lost.take() {
+            self.live[at..][..bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+
+    /// One that is stored reads as zeros.
+    fn lose(&mut self) {
+        let dirty = self.dirty();
+        let at = self.below(self.live.len()) / self.granule * self.granule;
+        if !dirty.contains(&at) && self.lost.is_none() {
+            let range = self.range(at);
+            self.lost = Some((at, self.live[range.clone()].to_vec()));
+            self.live[range].fill(0);
         }
     }
 
@@ -90,6 +125,9 @@ impl Medium {
         if fuse == Some(0) && self.cut.is_none() {
             self.cut = Some(self.cut());
         }
+        if self.may_lose.get() && self.below(40) == 0 {
+            self.lose();
+        }
         if self.below(8) == 0 {
             let dirty = self.dirty();
             for at in dirty {
@@ -102,8 +140,9 @@ impl Medium {
 
     fn dirty(&self) -> Vec<usize> {
         let granules = (0..self.live.len()).step_by(self.granule);
+        let is_lost = |at: &usize| self.lost.as_ref().is_some_and(|(lost, _)| lost == at);
         let differs = |at: &usize| self.live[self.range(*at)] != self.disk[self.range(*at)];
-        granules.filter(differs).collect()
+        granules.filter(|at| !is_lost(at) && differs(at)).collect()
     }
 
     fn range(&self, at: usize) -> std::ops::Range<usize> {
@@ -136,10 +175,14 @@ impl Medium {
             let range = self.range(at);
             self.random.fill_bytes(&mut self.disk[range]);
         }
+        let image = std::mem::replace(&mut self.disk, before);
+        let mut left = self.clone();
+        left.recover();
         Cut {
-            image: std::mem::replace(&mut self.disk, before),
-            live: self.live.clone(),
-            disk: self.disk.clone(),
+            image,
+            live: left.live,
+            disk: left.disk,
+            is_lost: self.is_lost(),
         }
     }
 }
@@ -183,11 +226,18 @@ impl Backing for Medium {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.failed { Err(FAILED) } else { Ok(()) }
+        match &self.lost {
+            Some((at, _)) => Err(Error::Lost { offset: *at as u64 }),
+            None if self.failed => Err(FAILED),
+            None => Ok(()),
+        }
     }
 
     fn retry(&mut self) -> Result<(), Error> {
         self.at_call();
+        if self.lost.is_some() {
+            return self.check();
+        }
         self.failed = false;
         for at in self.dirty() {
             self.write(at);

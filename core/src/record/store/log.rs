@@ -101,21 +101,20 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
     /// - As for [`append`](Self::append).
     pub fn drop_oldest(&mut self) -> Result<bool, Error> {
         self.store.settle()?;
-        let Some(end) = self.tail().end else {
+        let end = self.tail().end;
+        let part = self.part.of(self.store.map.as_ref());
+        let oldest = end.map(|end| (end, self.ring.oldest(part, end)));
+        // What was read may be of a page that was lost meanwhile.
+        self.store.map.check()?;
+        let Some((end, index)) = oldest.filter(|(end, index)| *index != end.index) else {
             return Ok(false);
         };
-        let part = self.part.of(self.store.map.as_ref());
-        let index = self.ring.oldest(part, end);
-        if index == end.index {
-            return Ok(false);
-        }
-        self.store.map.check()?;
         let at = self.at(Place {
             index,
             at: 0,
             ..end
         });
-        self.store.stage(at, SEGMENT_HEAD)?.fill(0);
+        log::seal_head(self.store.stage(at, SEGMENT_HEAD)?, true);
         Ok(true)
     }
 
