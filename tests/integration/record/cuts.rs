@@ -217,9 +217,10 @@ impl Run<'_> {
         mut medium: Medium,
         mut open: impl FnMut(&mut Self, Medium) -> Result<Store<Medium, N>, Refused<Medium>>,
     ) -> Result<Medium, Error> {
-        let found = Reader::new(&medium.live).map(|reader| reader.bytes(PLAIN).is_ok());
         let is_next = N == NEXT.parts().len();
         loop {
+            // What is there was not stored by this, if by anyone.
+            let found = Reader::new(&medium.live).map(|reader| reader.bytes(PLAIN).is_ok());
             match open(self, medium) {
                 Ok(mut store) => {
                     if store.get_ref().cut.is_none() {
