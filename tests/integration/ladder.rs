@@ -9,6 +9,7 @@ fn each_row_has_its_rungs() {
         ("x86_64-unknown-linux-gnu", &[1, 2, 3]),
         ("i686-unknown-linux-gnu", &[1, 2]),
         ("armv7-unknown-linux-gnueabihf", &[1, 2, 3]),
+        ("thumbv7neon-unknown-linux-gnueabihf", &[1, 2, 3]),
         ("aarch64-unknown-linux-gnu", &[1, 2, 3]),
         ("riscv64gc-unknown-linux-gnu", &[1, 2, 3]),
         ("s390x-unknown-linux-gnu", &[1, 2, 3]),

@@ -90,10 +90,11 @@ fn item(segment: &[u8], number: u64, at: usize) -> Option<Item<'_>> {
     let first = word(head, 0)?;
     let len = length((first & !FIRST).checked_sub(1)?);
     let bytes = rest.get(..len)?;
-    if word(head, 4)? != check(number, at, first) {
+    let check = check(number, at, first);
+    if word(head, 4)? != check {
         return None;
     }
-    let is_right = word(head, 8)? == check_bytes(head, bytes);
+    let is_right = word(head, 8)? == check_bytes(check.to_le_bytes(), bytes);
     Some(Item {
         is_first: first & FIRST != 0,
         next: round_up(at.saturating_add(RECORD_HEAD).saturating_add(len), WORD),
@@ -111,28 +112,30 @@ fn check(number: u64, at: usize, first: u32) -> u32 {
 }
 
 /// The checksum of a record's bytes, and of where it is.
-fn check_bytes(head: &[u8], bytes: &[u8]) -> u32 {
-    sum(&[head.get(4..8).unwrap_or_default(), bytes])
+fn check_bytes(check: [u8; 4], bytes: &[u8]) -> u32 {
+    sum(&[&check, bytes])
 }
 
 /// Writes a record into a place of its length.
 pub(super) fn write(place: &mut [u8], number: u64, at: usize, is_first: bool, bytes: &[u8]) {
     let first = short(bytes.len()).wrapping_add(1) | if is_first { FIRST } else { 0 };
-    put(place, 0, &first.to_le_bytes());
-    put(place, 4, &check(number, at, first).to_le_bytes());
-    let sum = check_bytes(place, bytes);
-    put(place, 8, &sum.to_le_bytes());
-    put(place, 12, &[0; 4]);
+    let check = check(number, at, first).to_le_bytes();
+    let sum = check_bytes(check, bytes).to_le_bytes();
+    let head = [first.to_le_bytes(), check, sum, [0; 4]];
+    put(place, 0, head.as_flattened());
     put(place, RECORD_HEAD, bytes);
 }
 
 /// Writes the head of a segment.
 pub(super) fn write_head(place: &mut [u8], number: u64, previous: Option<Place>) {
-    put(place, 0, &MAGIC);
-    put(place, 8, &number.to_le_bytes());
     let (before, end) = previous.map_or((0, 0), |place| (place.number, place.at));
-    put(place, 16, &before.to_le_bytes());
+    put(
+        place,
+        8,
+        [number.to_le_bytes(), before.to_le_bytes()].as_flattened(),
+    );
     put(place, 24, &short(end).to_le_bytes());
+    put(place, 0, &MAGIC);
     seal_head(place, false);
 }
 

@@ -116,7 +116,7 @@ fn exit_thread() -> ! {
         #[cfg(target_arch = "aarch64")]
         asm!("svc 0", in("x8") 93, in("x0") 0, options(noreturn));
         #[cfg(target_arch = "arm")]
-        asm!("svc 0", in("r7") 1, in("r0") 0, options(noreturn));
+        asm!("mov r7, #1", "svc 0", in("r0") 0, options(noreturn));
         #[cfg(target_arch = "riscv64")]
         asm!("ecall", in("a7") 93, in("a0") 0, options(noreturn));
         #[cfg(target_arch = "s390x")]

@@ -84,7 +84,7 @@ pub fn exit(status: u8) -> ! {
         #[cfg(target_arch = "aarch64")]
         core::arch::asm!("svc 0", in("x8") 94, in("x0") status, options(noreturn));
         #[cfg(target_arch = "arm")]
-        core::arch::asm!("svc 0", in("r7") 248, in("r0") status, options(noreturn));
+        core::arch::asm!("mov r7, #248", "svc 0", in("r0") status, options(noreturn));
         #[cfg(target_arch = "riscv64")]
         core::arch::asm!("ecall", in("a7") 94, in("a0") status, options(noreturn));
         #[cfg(target_arch = "s390x")]
@@ -110,8 +110,8 @@ macro_rules! start {
         );
         #[cfg(target_arch = "arm")]
         core::arch::global_asm!(
-            ".globl _start", ".type _start, %function", "_start:", "mov fp, #0", "mov lr, #0",
-            "mov r0, sp", "bic sp, sp, #7", "b {entry}", entry = sym entry
+            ".arm", ".globl _start", ".type _start, %function", "_start:", "mov fp, #0", "mov lr, #0",
+            "mov r0, sp", "bic sp, sp, #7", "bl {entry}", entry = sym entry
         );
         #[cfg(target_arch = "riscv64")]
         core::arch::global_asm!(
