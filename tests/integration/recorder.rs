@@ -80,8 +80,11 @@ fn every_reported_event_survives_being_killed() {
         reported.extend(stored);
         reported.len()
     };
-    for kill_after in [0, 1, 0, 2, 3, 37, 11, 1, 0, 23, 4, 60, 2, 45] {
-        check(kill_after, &["--events", "1000000", "--pause", "0"]);
+    // RAWMAP_EFFORT=7200 kills it a thousand times.
+    for _ in 0..(rawmap_tests::effort() / 100).max(1) {
+        for kill_after in [0, 1, 0, 2, 3, 37, 11, 1, 0, 23, 4, 60, 2, 45] {
+            check(kill_after, &["--events", "1000000", "--pause", "0"]);
+        }
     }
     let reported = check(usize::MAX, &["--events", "0"]);
     assert!(reported > 150, "reported {reported}");
