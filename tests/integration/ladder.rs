@@ -118,6 +118,7 @@ const LADDER: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("full", "planted", &["host"]),
+    ("full", "fuzz", &["host"]),
 ];
 
 /// `tests/ladder.txt` has a row for all that the tables of targets and machines ask for.

@@ -46,6 +46,26 @@ mod register;
 mod sysfs;
 pub mod uio;
 
+/// What reads text, for tests/fuzz.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "for tests")]
+pub mod texts {
+    #[must_use]
+    pub fn hex(text: &[u8]) -> Option<u64> {
+        super::sysfs::hex(text)
+    }
+
+    #[must_use]
+    pub fn decimal(text: &[u8]) -> Option<u32> {
+        super::sysfs::decimal(text)
+    }
+
+    pub fn bar_of(text: &[u8], bar: u8) -> Result<super::pci::Bar, crate::Error> {
+        super::pci::bar_of(text, bar)
+    }
+}
+
 use core::alloc::Layout;
 use core::fmt;
 

@@ -366,7 +366,7 @@ pub(super) fn set_interrupt_disable(config: BorrowedFd<'_>, disable: bool) -> Re
 }
 
 /// From the lines of the file `resource`.
-fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
+pub(super) fn bar_of(text: &[u8], bar: u8) -> Result<Bar, Error> {
     const PORT: u64 = 0x100;
     const MEMORY: u64 = 0x200;
     const PREFETCHABLE: u64 = 0x2000;

@@ -24,7 +24,7 @@
 //! # What it costs
 //!
 //! A commit is one flush of the device, whatever was put before it. To a program without std that maps and flushes a file, by
-//! [`Store::without_table`], a value adds 1.9 KiB of text in Thumb-2 and 2.7 to 3.1 KiB on armv7, x86_64, aarch64 and riscv64; a
+//! [`Store::without_table`], a value adds 1.9 KiB of text in Thumb-2 and 2.7 to 3.1 KiB on the other targets that are the default; a
 //! log that is written 3.5 and 4.2 to 5.6 KiB; and each 1 KiB for the checksum's table. `targets/size` weighs them; `tests/bench
 //! state` measures bytes and times beside other stores.
 
