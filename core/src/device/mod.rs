@@ -61,7 +61,7 @@ pub mod texts {
         super::sysfs::decimal(text)
     }
 
-    pub fn bar_of(text: &[u8], bar: u8) -> Result<super::pci::Bar, crate::Error> {
+    pub fn bar_of(text: &[u8], bar: u8) -> Result<super::pci::Bar, super::Error> {
         super::pci::bar_of(text, bar)
     }
 }
