@@ -9,6 +9,8 @@ mod name;
 #[cfg(feature = "record")]
 mod record;
 mod refused;
+#[cfg(all(test, feature = "std", feature = "embedded-io-v0.7"))]
+mod words;
 
 use core::fmt;
 
