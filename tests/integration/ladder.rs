@@ -69,6 +69,11 @@ const LADDER: &[(&str, &str, &[&str])] = &[
     ("all+", "typos", &["host"]),
     ("all+", "api", &["host"]),
     ("all+", "miri", &["host"]),
+    (
+        "full",
+        "miri",
+        &["i686-unknown-linux-gnu", "s390x-unknown-linux-gnu"],
+    ),
     ("all+", "loom", &["host"]),
     ("all+", "tsan", &["host"]),
     (

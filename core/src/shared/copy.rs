@@ -8,7 +8,7 @@
 //!
 //! The callers give a range that is mapped and checked, and a slice of the same length that is not of it.
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Copies `local.len()` bytes from shared memory.
@@ -49,7 +49,7 @@ pub(super) unsafe fn fill(shared: *mut u8, byte: u8, len: usize) {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod arch {
     /// From here on `rep movsb` is as fast as memcpy; below, what it takes to begin counts.
     const MANY: usize = 2048;
@@ -126,7 +126,7 @@ mod arch {
     }
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 mod arch {
     /// # Safety
     ///
@@ -173,7 +173,7 @@ mod arch {
     }
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod arch {
     use core::sync::atomic::AtomicUsize;
 
@@ -199,7 +199,7 @@ mod arch {
         let (mut to, mut from) = (to.wrapping_add(head), from.wrapping_add(head));
         let mut left = len.wrapping_sub(head);
         let together = to.addr() & (WORD - 1) == from.addr() & (WORD - 1);
-        #[cfg(target_arch = "arm")]
+        #[cfg(all(target_arch = "arm", not(miri)))]
         if together {
             let whole = left & !(BLOCK - 1);
             // SAFETY: the caller's duty; both are at a multiple of a word.
@@ -223,7 +223,7 @@ mod arch {
     }
 
     /// 32 bytes at a time.
-    #[cfg(target_arch = "arm")]
+    #[cfg(all(target_arch = "arm", not(miri)))]
     unsafe fn blocks(to: *mut u8, from: *const u8, len: usize) {
         if len == 0 {
             return;

@@ -82,10 +82,10 @@ impl<const N: usize> SharedTracked<N> {
     /// - [`Error::Busy`]: the critical section let this in although one was running: a signal handler, with an
     ///   implementation that does not keep signals out. The pieces before were written.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        let whole = Span::new(offset, bytes.len(), self.map.len())?;
+        let whole = Span::new(offset, bytes.len(), self.len())?;
         let mut offset = whole.offset();
         for piece in bytes.chunks(COPIED_AT_ONCE) {
-            let span = Span::new(offset, piece.len(), self.map.len())?;
+            let span = Span::new(offset, piece.len(), self.len())?;
             self.with(|ranges| {
                 let to = self.raw().as_mut_ptr().wrapping_add(span.offset());
                 // SAFETY: a span of the map, which is writable; inside the critical section nobody else
@@ -105,10 +105,10 @@ impl<const N: usize> SharedTracked<N> {
     /// - [`Error::OutOfRange`]: the range ends past the map; nothing was copied.
     /// - [`Error::Busy`]: as for [`write`](Self::write).
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
-        let whole = Span::new(offset, bytes.len(), self.map.len())?;
+        let whole = Span::new(offset, bytes.len(), self.len())?;
         let mut offset = whole.offset();
         for piece in bytes.chunks_mut(COPIED_AT_ONCE) {
-            let span = Span::new(offset, piece.len(), self.map.len())?;
+            let span = Span::new(offset, piece.len(), self.len())?;
             self.with(|_| {
                 let from = self.raw().as_ptr().wrapping_add(span.offset());
                 // SAFETY: as in `write`.
