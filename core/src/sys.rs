@@ -25,6 +25,8 @@ mod touch;
 
 use core::ffi::c_void;
 use core::ptr;
+#[cfg(feature = "critical-section")]
+use core::sync::atomic;
 
 use rustix::mm;
 

@@ -1,7 +1,6 @@
-//! [`Lock`]: one thread at a time; the others sleep.
+//! [`Lock`]: one thread at a time; the others sleep. `tests/loom` runs this file under loom.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
+use super::atomic::{AtomicU32, Ordering};
 use super::{Errno, bare};
 
 const FREE: u32 = 0;
