@@ -183,15 +183,25 @@ pub fn add_seals<F: AsFd>(file: F, seals: Seals) -> Result<(), Error> {
     sys::add_seals(file.as_fd(), SealFlags::from_bits_retain(seals.0))
 }
 
+/// Checks that no process can shorten a file any more.
+pub(crate) fn check_shrink(file: BorrowedFd<'_>) -> Result<(), Error> {
+    match sys::seals(file) {
+        Some(seals) if seals.contains(SealFlags::SHRINK) => Ok(()),
+        Some(_) => Err(Error::MayChange(MayChange::NoShrinkSeal)),
+        None => Err(Error::MayChange(MayChange::NotSealable)),
+    }
+}
+
 /// Makes sure that no process can shorten a file any more.
 pub(crate) fn seal_shrink(file: BorrowedFd<'_>) -> Result<(), Error> {
-    let Some(seals) = sys::seals(file) else {
-        return Err(Error::MayChange(MayChange::NotSealable));
-    };
-    if seals.contains(SealFlags::SHRINK) || sys::add_seals(file, SealFlags::SHRINK).is_ok() {
-        return Ok(());
+    match check_shrink(file) {
+        Err(Error::MayChange(MayChange::NoShrinkSeal))
+            if sys::add_seals(file, SealFlags::SHRINK).is_ok() =>
+        {
+            Ok(())
+        }
+        checked => checked,
     }
-    Err(Error::MayChange(MayChange::NoShrinkSeal))
 }
 
 /// Checks that no process can change a file any more, this one and root included.

@@ -20,7 +20,7 @@ use self::request::huge_flags;
 ///
 /// What an option means for which constructor; *refused* is [`Error::Option`], and nothing was mapped:
 ///
-/// | option | files, shared and writable: `map_mut`, `map_raw`, `map_raw_sealed` | other files: `map`, `map_exec`, `map_raw_read_only`, `map_copy`, `map_copy_read_only` | `map_if_safe` | `map_anon` | `map_anon_shared` |
+/// | option | files, shared and writable: `map_mut`, `map_raw`, `map_raw_sealed` | other files: `map`, `map_exec`, `map_raw_read_only`, `map_raw_sealed_read_only`, `map_copy`, `map_copy_read_only` | `map_if_safe` | `map_anon` | `map_anon_shared` |
 /// |---|---|---|---|---|---|
 /// | `offset` | yes | yes | yes | no meaning | no meaning |
 /// | `len` | yes | yes | yes | yes | yes |
@@ -341,6 +341,50 @@ impl MmapOptions {
         memfd::seal_shrink(file)?;
         memfd::check_within(file, self.offset, len)?;
         Ok(map)
+    }
+
+    /// Maps a file in memory shared, for reading, that no process can shorten any more: a memfd that its maker has sealed. A
+    /// descriptor that is open for reading only is enough, and no seal is added.
+    ///
+    /// The file has the seal `F_SEAL_SHRINK`, and from its maker perhaps `F_SEAL_GROW`, `F_SEAL_FUTURE_WRITE` and
+    /// `F_SEAL_SEAL`, which make the length final and leave the writing to maps that were there before. The maker may write to the
+    /// bytes at any moment, but an access never raises SIGBUS for want of a page of the file. (Huge pages can run out, see
+    /// [`map_raw_sealed`](Self::map_raw_sealed).) Read by [`MmapRaw::shared`]. A write through its pointer raises SIGSEGV.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::MayChange`]: the seal is not there, which the error names, or the file takes no seals.
+    /// - [`Error::OutOfRange`]: the map would end past the end of the file.
+    /// - As for [`map_raw_read_only`](Self::map_raw_read_only).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] {
+    /// use rawmap_core::MmapOptions;
+    /// use rawmap_core::memfd::{MemfdOptions, Seals, add_seals};
+    ///
+    /// let frames = std::fs::File::from(MemfdOptions::new().create(c"frames")?);
+    /// frames.set_len(4096)?;
+    /// // Without the seal its maker could shorten it.
+    /// assert!(MmapOptions::new().map_raw_sealed_read_only(&frames).is_err());
+    /// add_seals(&frames, Seals::SHRINK | Seals::GROW | Seals::SEAL)?;
+    /// let map = MmapOptions::new().map_raw_sealed_read_only(&frames)?;
+    /// assert_eq!(map.shared().load::<u8>(0)?, 0);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// - [F_GET_SEALS](https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html), Linux 3.17; `F_SEAL_FUTURE_WRITE`, Linux 5.1
+    pub fn map_raw_sealed_read_only<F: AsFd>(&self, file: F) -> Result<MmapRaw, Error> {
+        let file = file.as_fd();
+        // First: from then on the file becomes no shorter.
+        memfd::check_shrink(file)?;
+        let len = self.len_for(file)?;
+        memfd::check_within(file, self.offset, len)?;
+        self.map_request(Some(file), len, MapFlags::SHARED, READ)
     }
 
     /// Maps memory that belongs to no file, all zero, private to this process: a child made by

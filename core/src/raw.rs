@@ -270,8 +270,8 @@ impl MmapRaw {
     /// `mremap` -- changes the length of the map to `new_len` bytes, from the same file offset on.
     ///
     /// It does not change the file. On an error the map is as it was. A map that becomes longer must be one VMA; see
-    /// [`advise_range`](Self::advise_range). One that becomes shorter stays where it is: munmap(2) takes its end away. A
-    /// map of huge pages becomes no longer: `EINVAL`.
+    /// [`advise_range`](Self::advise_range). One that becomes shorter stays where it is: munmap(2) takes its end away, and
+    /// where that is refused the addresses stay taken, and nothing more. A map of huge pages becomes no longer: `EINVAL`.
     ///
     /// # Errors
     ///
@@ -315,7 +315,7 @@ impl MmapRaw {
             // As the kernel does it, but for QEMU's user mode of 32 bit: there mremap(2) takes pages behind the map away.
             let end = base.wrapping_byte_add(new_mapped);
             // SAFETY: pages of this map, which is shorter from here on.
-            let cut = unsafe { sys::munmap(end, old_mapped.wrapping_sub(new_mapped)) };
+            let cut = unsafe { cut(end, old_mapped.wrapping_sub(new_mapped)) };
             (Call::Munmap, cut.map(|()| base))
         } else {
             // SAFETY: all pages of this map, and only the result is used from here on.
@@ -410,6 +410,24 @@ impl MmapRaw {
         };
         (start, len)
     }
+}
+
+/// munmap(2) of the end of a map. One that is refused for want of room for another VMA, or by a filter of system calls, is none
+/// of the map's any more all the same: the bytes go, the addresses stay, and nothing else is harmed. `EINVAL`, of huge pages,
+/// changes nothing.
+///
+/// # Safety
+///
+/// - Whole pages of the caller's map, which nothing uses afterwards.
+unsafe fn cut(end: *mut c_void, len: usize) -> Result<(), Errno> {
+    // SAFETY: the caller's duty, passed on.
+    match unsafe { sys::munmap(end, len) } {
+        Ok(()) => {}
+        Err(Errno::INVAL) => return Err(Errno::INVAL),
+        // SAFETY: as above.
+        Err(_) => unsafe { sys::drop_pages(end, len) },
+    }
+    Ok(())
 }
 
 /// Out of line: else the fields of the map that there is not are carried about for it.

@@ -293,6 +293,19 @@ impl MmapOptions {
         })
     }
 
+    /// Maps a file in memory shared, for reading, that its maker has sealed with `F_SEAL_SHRINK`. A descriptor that is open for
+    /// reading only is enough, and no seal is added. See [`rawmap_core::MmapOptions::map_raw_sealed_read_only`].
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput`, with [`rawmap_core::Error::MayChange`] or [`rawmap_core::Error::OutOfRange`] inside: the seal is not
+    ///   there, or the map would end past the end of the file.
+    /// - As for [`map_raw_read_only`](Self::map_raw_read_only).
+    pub fn map_raw_sealed_read_only<F: AsFd>(&self, file: F) -> io::Result<MmapRaw> {
+        let map = self.ready_without_file()?.map_raw_sealed_read_only(file)?;
+        Ok(MmapRaw::from(map))
+    }
+
     /// Maps memory that belongs to no file, all zero, private to this process.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! Files in memory, seals, and a peer that does its worst.
 
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 
 use rawmap::memfd::{MemfdOptions, Seals, add_seals, seals};
-use rawmap::{Errno, Error, MmapOptions};
+use rawmap::{Errno, Error, MayChange, MmapOptions};
 use rawmap_core::memfd::is_immutable;
 use rawmap_tests::disk::SmallDisk;
 use rawmap_tests::skip;
@@ -93,6 +94,51 @@ fn a_peer_cannot_shorten_a_sealed_map() {
         // The seal that is there is enough, also where no more can be added.
         add_seals(&file, Seals::SEAL).unwrap();
         MmapOptions::new().map_raw_sealed(&file).unwrap();
+    });
+}
+
+/// What a consumer gets from a producer that it does not trust.
+#[test]
+fn what_a_producer_sealed_is_read() {
+    const NAME: &str = "memfd::what_a_producer_sealed_is_read";
+    survives(NAME, || {
+        let (file, page) = (memfd(3), page());
+        let reader = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        let options = MmapOptions::new();
+        let before = seals(&file).unwrap();
+        // It can still be shortened, and no seal is added.
+        let why = refused(options.map_raw_sealed_read_only(&reader));
+        assert_eq!(why, Error::MayChange(MayChange::NoShrinkSeal));
+        assert!(why.to_string().contains("F_SEAL_SHRINK"));
+        refused(options.map_raw_sealed_read_only(&file));
+        assert_eq!(seals(&file).unwrap(), before);
+        let theirs = options.map_raw(&file).unwrap();
+        store(&theirs, 2 * page, 9);
+        // Linux 5.1 knows the third: only the map that is there is written through.
+        let all = Seals::SHRINK | Seals::GROW;
+        if add_seals(&file, all | Seals::FUTURE_WRITE).is_err() {
+            add_seals(&file, all).unwrap();
+        }
+        add_seals(&file, Seals::SEAL).unwrap();
+        for file in [&reader, &file] {
+            let map = options.map_raw_sealed_read_only(file).unwrap();
+            assert_eq!((map.len(), load(&map, 2 * page)), (3 * page, 9));
+            store(&theirs, page, 4);
+            assert_eq!(map.shared().load::<u8>(page), Ok(4));
+            assert_eq!(map.shared().store(page, 5_u8), Err(Error::Protected));
+            assert!(theirs.shared().store(page, 5_u8).is_ok());
+            assert_eq!(load(&map, page), 5);
+            map.flush().unwrap();
+        }
+        assert!(file.set_len(0).is_err());
+        let mut part = MmapOptions::new();
+        part.offset(page as u64).len(page);
+        let map = part.map_raw_sealed_read_only(&reader).unwrap();
+        assert_eq!((map.len(), load(&map, 0)), (page, 5));
+        refused(part.len(2 * page + 1).map_raw_sealed_read_only(&reader));
+        let disk = refused(options.map_raw_sealed_read_only(pages(1)));
+        let known = [MayChange::NotSealable, MayChange::NoShrinkSeal];
+        assert!(known.map(Error::MayChange).contains(&disk), "{disk}");
     });
 }
 

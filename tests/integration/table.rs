@@ -13,7 +13,7 @@ use crate::{file_with, pattern};
 const CORE: &str = include_str!("../../core/src/options.rs");
 const STD: &str = include_str!("../../std/src/options.rs");
 
-const CONSTRUCTORS: [&str; 11] = [
+const CONSTRUCTORS: [&str; 12] = [
     "map",
     "map_exec",
     "map_mut",
@@ -22,6 +22,7 @@ const CONSTRUCTORS: [&str; 11] = [
     "map_raw",
     "map_raw_read_only",
     "map_raw_sealed",
+    "map_raw_sealed_read_only",
     "map_if_safe",
     "map_anon",
     "map_anon_shared",
@@ -193,6 +194,10 @@ macro_rules! subject {
                         }
                         "map_raw_sealed" => options
                             .map_raw_sealed(&files.sealable)
+                            .map(raw_of)
+                            .map_err(told),
+                        "map_raw_sealed_read_only" => options
+                            .map_raw_sealed_read_only(&files.sealed)
                             .map(raw_of)
                             .map_err(told),
                         "map_if_safe" => {

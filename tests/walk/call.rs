@@ -1,5 +1,8 @@
 //! Takes the steps.
 
+use std::fs::File;
+
+use rawmap_core::memfd::{Seals, seals};
 use rawmap_core::{Call, Error, MmapOptions};
 
 use crate::event;
@@ -16,7 +19,7 @@ fn is_beyond_emulators(step: &Step) -> bool {
     let only = matches!(
         step,
         Step::Map {
-            kind: Kind::Only,
+            kind: Kind::Only | Kind::Peek,
             ..
         }
     );
@@ -144,6 +147,10 @@ impl World<'_> {
         if kind == Kind::Sealed && (self.ground.disk().is_some() || !reaches || len == 0) {
             return self.leave_out();
         }
+        let is_sealed = |file: &File| seals(file).is_ok_and(|seals| seals.contains(Seals::SHRINK));
+        if kind == Kind::Peek && !(reaches && len > 0 && is_sealed(&self.files[file].file)) {
+            return self.leave_out();
+        }
         // What a chip stores first, or a constructor of slices reads, has to be there.
         let can_lose = contained && !self.causes.may_not_contain();
         if !reaches && !can_lose && kind != Kind::Raw {
@@ -166,7 +173,7 @@ impl World<'_> {
             options.contained();
             kept.contained();
         }
-        if scattered && !matches!(kind, Kind::Only | Kind::Copy) {
+        if scattered && !matches!(kind, Kind::Only | Kind::Copy | Kind::Peek) {
             options.scattered();
             kept.scattered();
         }
@@ -196,7 +203,7 @@ impl World<'_> {
                 may: Vec::new(),
             };
             map.fit();
-            if kind == Kind::Only {
+            if matches!(kind, Kind::Only | Kind::Peek) {
                 map.may.fill(1);
             }
             self.maps[slot] = Some(map);

@@ -5,7 +5,7 @@ use rawmap_core::{Advice, Call, Errno, Error, Protection, RemapOptions, Unchecke
 
 use crate::event;
 use crate::judge::{CHIP, Stored, Verdict};
-use crate::step::{Against, At, Hint, PAGES, SLOTS, Step};
+use crate::step::{Against, At, Hint, PAGES, Refused, SLOTS, Step};
 use crate::subject::{BLOCK, Subject};
 use crate::world::{World, page};
 
@@ -201,7 +201,10 @@ impl World<'_> {
             self.file_len = self.file_len.max(map_end);
         }
         let expected = if result.is_ok() { old.max(new) } else { old };
-        if len != expected {
+        // A munmap(2) that says EINVAL is one of huge pages, which stay.
+        let stays = (Refused::Munmap, libc::EINVAL);
+        let stays = result.is_err() && self.causes.refused.contains(&stays);
+        if len != expected && !stays {
             return Err(format!(
                 "grow to {new}: {result:?}, and the map has {len} bytes, and not {expected}"
             ));

@@ -29,7 +29,7 @@ fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         8 => Just(Raw), 2 => Just(Kept), 4 => Just(Mut), 6 => Just(Tracked), 4 => Just(Shared),
         2 => Just(Flash), 2 => Just(Buffered), 2 => Just(Cursor),
-        1 => Just(Only), 1 => Just(Copy), 1 => Just(Sealed),
+        1 => Just(Only), 1 => Just(Copy), 1 => Just(Sealed), 1 => Just(Peek),
     ]
 }
 

@@ -8,7 +8,7 @@ use crate::board::Board;
 use crate::ground::Ground;
 use crate::step::At;
 use crate::step::Kind::{Flash, Raw, Tracked};
-use crate::step::Refused::Munmap;
+use crate::step::Refused::{Fallocate, Munmap};
 use crate::step::Step::{self, *};
 use crate::try_walk;
 
@@ -86,6 +86,25 @@ const FOUND: &[Found] = &[
             },
             Refuse(Munmap, 5, 1),
             Unmap(0),
+        ],
+    ),
+    // The room was refused, and then munmap(2) of the new pages: the map stayed long, and the file short.
+    (
+        "589",
+        None,
+        &[
+            Map {
+                slot: 0,
+                kind: Raw,
+                file: 0,
+                from: At(0, 0),
+                pages: 1,
+                contained: false,
+                scattered: false,
+            },
+            Refuse(Fallocate, 2, 0),
+            Refuse(Munmap, 1, 0),
+            Grow(0, 3),
         ],
     ),
 ];

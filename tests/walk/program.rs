@@ -59,7 +59,7 @@ impl Map {
     /// The map itself, of what is in the variable.
     fn raw(self, name: &str) -> Option<String> {
         Some(match self.kind {
-            Kind::Raw | Kind::Kept | Kind::Sealed => name.to_owned(),
+            Kind::Raw | Kind::Kept | Kind::Sealed | Kind::Peek => name.to_owned(),
             Kind::Mut | Kind::Only | Kind::Copy => format!("{name}.as_raw()"),
             Kind::Tracked => format!("{name}.as_map().as_raw()"),
             Kind::Flash | Kind::Buffered => format!("{name}.get_ref().as_raw()"),
@@ -178,7 +178,7 @@ fn map(maps: &mut [Option<Map>; SLOTS], step: Step) -> Option<String> {
             (kind == Kind::Kept, ".keep_file()"),
             (contained, ".contained()"),
             (
-                scattered && !matches!(kind, Kind::Only | Kind::Copy),
+                scattered && !matches!(kind, Kind::Only | Kind::Copy | Kind::Peek),
                 ".scattered()",
             ),
         ] {
@@ -188,6 +188,9 @@ fn map(maps: &mut [Option<Map>; SLOTS], step: Step) -> Option<String> {
         let made = match kind {
             Kind::Raw | Kind::Kept => format!("{options}.map_raw(&file{file}).unwrap()"),
             Kind::Sealed => format!("{options}.map_raw_sealed(&file{file}).unwrap()"),
+            Kind::Peek => {
+                format!("{options}.map_raw_sealed_read_only(&file{file}).unwrap()")
+            }
             Kind::Only => format!("unsafe {{ {options}.map(&file{file}) }}.unwrap()"),
             Kind::Copy => format!("unsafe {{ {options}.map_copy(&file{file}) }}.unwrap()"),
             Kind::Mut => mutable,
@@ -325,7 +328,7 @@ fn call(map: &mut Map, name: &str, step: Step) -> Option<String> {
     let (all, raw, file) = (map.len, map.raw(name), map.file);
     let say = |call: String| Some(format!("println!(\"{{:?}}\", {call});"));
     let of_raw = |call: String| raw.as_ref().and_then(|raw| say(format!("{raw}.{call}")));
-    let is_raw = matches!(map.kind, Kind::Raw | Kind::Kept | Kind::Sealed);
+    let is_raw = matches!(map.kind, Kind::Raw | Kind::Kept | Kind::Sealed | Kind::Peek);
     let is_chip = matches!(map.kind, Kind::Flash | Kind::Buffered);
     let knows = matches!(map.kind, Kind::Tracked | Kind::Shared);
     let inner = match map.kind {

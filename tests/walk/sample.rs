@@ -16,6 +16,7 @@ fn sample() -> Vec<Step> {
         Kind::Only,
         Kind::Copy,
         Kind::Sealed,
+        Kind::Peek,
         Kind::Mut,
         Kind::Tracked,
         Kind::Shared,

@@ -17,6 +17,8 @@ pub enum Kind {
     Copy,
     /// Of a file in memory that no peer can shorten from then on.
     Sealed,
+    /// The same for reading only, of one that is sealed already.
+    Peek,
     Mut,
     Tracked,
     Shared,

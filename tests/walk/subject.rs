@@ -50,6 +50,7 @@ impl Subject {
             // SAFETY: as above.
             Kind::Copy => unsafe { options.map_copy(file) }.map(Self::Mut),
             Kind::Sealed => options.map_raw_sealed(file).map(Self::Raw),
+            Kind::Peek => options.map_raw_sealed_read_only(file).map(Self::Raw),
             Kind::Tracked => map().map(|map| Self::Tracked(Tracked::new(map))),
             Kind::Shared => map().map(|map| Self::Shared(SharedTracked::new(map))),
             Kind::Cursor => map().map(|map| Self::Cursor(Cursor::new(Tracked::new(map)))),

@@ -25,6 +25,7 @@ enum How {
     Raw,
     ReadOnly,
     Sealed,
+    SealedReadOnly,
     Map,
     MapMut,
     Copy,
@@ -149,6 +150,7 @@ fuzz_target!(|input: Input| {
         How::Raw => raw(options.map_raw(of)),
         How::ReadOnly => raw(options.map_raw_read_only(of)),
         How::Sealed => raw(options.map_raw_sealed(of)),
+        How::SealedReadOnly => raw(options.map_raw_sealed_read_only(of)),
         How::Map => unsafe { options.map(of) }.map(|map| map.len()),
         How::MapMut => unsafe { options.map_mut(of) }.map(|map| map.len()),
         How::Copy => unsafe { options.map_copy(of) }.map(|map| map.len()),
@@ -181,6 +183,10 @@ fuzz_target!(|input: Input| {
             );
             assert!(
                 !matches!(kind, Kind::Folder | Kind::Pipe | Kind::Null) || is_anon,
+                "{input:?}"
+            );
+            assert!(
+                how != How::SealedReadOnly || matches!(kind, Kind::Sealed(_)),
                 "{input:?}"
             );
             let writes = matches!(how, How::Raw | How::MapMut | How::Sealed);
