@@ -12,11 +12,12 @@
 )]
 
 mod copy;
+mod wait;
 mod word;
 
 use core::fmt;
-use core::marker::PhantomData;
 
+pub use self::wait::Waited;
 pub use self::word::Word;
 use crate::error::Error;
 use crate::protection::Access;
@@ -89,7 +90,7 @@ pub struct Shared<'map> {
     start: *mut u8,
     len: usize,
     access: Access,
-    map: PhantomData<&'map MmapRaw>,
+    map: &'map MmapRaw,
 }
 
 // SAFETY: the pages belong to the process, and every access is one that others may make at the same time.
@@ -106,7 +107,7 @@ impl MmapRaw {
             start: self.as_mut_ptr(),
             len: self.len(),
             access: self.access(),
-            map: PhantomData,
+            map: self,
         }
     }
 }

@@ -32,6 +32,7 @@ use rustix::mm;
 
 #[cfg(feature = "critical-section-linux")]
 pub(crate) use self::bare::{BLOCK, FAULTS, SET, signal_mask};
+pub(crate) use self::bare::{futex_wait_shared, futex_wake_shared};
 #[cfg(feature = "device")]
 pub(crate) use self::device::*;
 pub(crate) use self::file::*;

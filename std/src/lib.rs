@@ -43,5 +43,6 @@ pub use rawmap_core::device;
 pub use rawmap_core::record;
 pub use rawmap_core::{
     Advice, Call, Commit, DirtyRanges, Errno, Error, Guarded, MayChange, PageSize, Protection,
-    RemapOptions, Shared, Span, Tracked, UncheckedAdvice, Word, adapter, page_size, reserve,
+    RemapOptions, Shared, Span, Tracked, UncheckedAdvice, Waited, Word, adapter, page_size,
+    reserve,
 };

@@ -115,7 +115,7 @@ fn a_section_in_a_section() {
 }
 
 /// Forks a child for a body.
-fn fork(body: impl FnOnce()) -> i32 {
+pub(crate) fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: the child takes no lock of the other threads.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
@@ -132,7 +132,7 @@ fn exit(status: i32) -> ! {
 }
 
 /// How a child ends; `None` if it hangs. It is gone then, too.
-fn end_of(child: i32) -> Option<ExitStatus> {
+pub(crate) fn end_of(child: i32) -> Option<ExitStatus> {
     let began = Instant::now();
     let mut status = 0;
     // SAFETY: our child.

@@ -18,6 +18,7 @@ mod recover;
 mod shared;
 mod table;
 mod threads;
+mod wait;
 
 use std::fs::File;
 use std::io::Write as _;

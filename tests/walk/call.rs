@@ -350,6 +350,7 @@ impl World<'_> {
         | Step::Acknowledge(slot)
         | Step::Recover(slot)
         | Step::Word(slot, ..)
+        | Step::Wait(slot, ..)
         | Step::Erase(slot, ..)
         | Step::Resident(slot)
         | Step::Beside(slot)
@@ -427,6 +428,7 @@ impl World<'_> {
             Step::ProtectAll(_, to) => self.protect_all(slot, to),
             Step::Beside(_) => self.beside(slot),
             Step::Word(_, at, byte) => self.word(slot, within(at), byte),
+            Step::Wait(_, at) => self.wait(slot, within(at)),
             Step::Erase(_, at) => self.erase(slot, within(at)),
             step => self.of_raw(step, slot, &within, &clip),
         }

@@ -1,5 +1,7 @@
 //! The calls of a map itself, and those that change what is mapped.
 
+use std::time::Duration;
+
 use rawmap_core::memfd::{self, Seals, add_seals};
 use rawmap_core::{Advice, Call, Errno, Error, Protection, RemapOptions, UncheckedAdvice};
 
@@ -301,6 +303,33 @@ impl World<'_> {
     }
 
     /// An atomic word is exchanged with another.
+    pub(crate) fn wait(&mut self, slot: usize, offset: usize) -> Verdict {
+        let map = self.maps[slot].as_ref().expect("it was called");
+        let Some(raw) = map.subject.raw() else {
+            return self.leave_out();
+        };
+        let (start, len) = (raw.as_ptr().addr(), raw.len());
+        let offset = offset.checked_sub(start.wrapping_add(offset) % 4);
+        let Some(offset) = offset.filter(|offset| offset + 4 <= len) else {
+            return self.leave_out();
+        };
+        if !self.touch(slot, offset, 4, false) {
+            return self.leave_out();
+        }
+        let map = self.maps[slot].as_ref().expect("as before");
+        let lost = map.lost.is_some()
+            || !map.private && map.page_range(offset, 4).any(|number| map.replaced[number]);
+        let view = map.subject.raw().expect("as before").shared();
+        let waited = view.wait(offset, 0, Some(Duration::ZERO));
+        match waited.map(|_| ()).and_then(|()| view.wake(offset, 1)) {
+            // A flush that failed is told first.
+            Ok(0) if !lost || map.failed => Ok(()),
+            Err(Error::Lost { .. }) if lost => Ok(()),
+            Err(error) => self.has_cause("wait", &error),
+            other => Err(format!("wait: {other:?}, where lost is {lost}")),
+        }
+    }
+
     pub(crate) fn word(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
         let map = self.maps[slot].as_ref().expect("it was called");
         let Some(raw) = map.subject.raw() else {

@@ -87,6 +87,7 @@ fn call() -> BoxedStrategy<Step> {
         1 => slot.clone().prop_map(Unmap),
         9 => (slot.clone(), at(), len(), 1u8..).prop_map(|(s, a, l, b)| Write(s, a, l, b)),
         2 => (slot.clone(), at()).prop_map(|(s, a)| Read(s, a)),
+        1 => (slot.clone(), at()).prop_map(|(s, a)| Wait(s, a)),
         2 => slot.clone().prop_map(Flush),
         4 => range.clone().prop_map(|(s, a, l)| FlushRange(s, a, l)),
         1 => slot.clone().prop_map(FlushAsync),

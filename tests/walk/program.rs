@@ -358,6 +358,10 @@ fn call(map: &mut Map, name: &str, step: Step) -> Option<String> {
                 map.within(at)
             ))
         }),
+        Step::Wait(_, at) => of_raw(format!(
+            "shared().wait({}, 0, Some(std::time::Duration::ZERO))",
+            map.within(at) & !3
+        )),
         Step::Flush(_) => of_raw("flush()".into()),
         Step::FlushRange(_, at, len) => of_raw(format!("flush_range({}, {len})", map.within(at))),
         Step::FlushAsync(_) => of_raw("flush_async()".into()),

@@ -56,6 +56,7 @@ fn sample() -> Vec<Step> {
             Step::PrefaultWrite(slot, at, len),
             Step::Resident(slot),
             Step::Word(slot, from, 7),
+            Step::Wait(slot, from),
             Step::Erase(slot, at),
             Step::Together(slot, from, 7),
             Step::Beside(slot),

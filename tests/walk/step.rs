@@ -140,6 +140,8 @@ pub enum Step {
     Reserve(u8, u8),
     /// An atomic word is exchanged.
     Word(u8, At, u8),
+    /// A wait for a word, of no time, and a wake.
+    Wait(u8, At),
     /// A block of a chip is erased.
     Erase(u8, At),
     /// How many pages are in memory.
@@ -219,6 +221,7 @@ pub const CALLS: &[&str] = &[
     "Recover",
     "Reserve",
     "Word",
+    "Wait",
     "Erase",
     "Resident",
     "Together",

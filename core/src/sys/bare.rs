@@ -11,6 +11,7 @@ use core::ptr;
 use core::sync::atomic::AtomicU32;
 #[cfg(target_pointer_width = "32")]
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 
 use rustix::io::Errno;
 
@@ -195,6 +196,47 @@ pub(super) fn futex_wake_one(word: &AtomicU32) {
     let _ = unsafe { futex([word, WAKE, 1, 0, 0, 0]) };
 }
 
+/// `FUTEX_WAIT` among all processes that have the word mapped: sleeps while it has this value, until the time is over.
+///
+/// # Safety
+///
+/// - `word` is a multiple of 4, in a map that the caller owns.
+pub(crate) unsafe fn futex_wait_shared(
+    word: *const u32,
+    value: u32,
+    timeout: Option<Duration>,
+) -> Result<(), Errno> {
+    const WAIT: usize = 0;
+    // A struct __kernel_timespec, and a struct timespec of before. More is not told from for ever.
+    let time = timeout.map(|time| {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        [seconds, time.subsec_nanos().into()]
+    });
+    let old = time.map(|time| time.map(|part| isize::try_from(part).unwrap_or(isize::MAX)));
+    let word = word.expose_provenance();
+    let value = usize::try_from(value).unwrap_or(usize::MAX);
+    let arguments = |time: usize| [word, WAIT, value, time, 0, 0];
+    let address = |time: Option<*const c_void>| time.map_or(0, <*const c_void>::expose_provenance);
+    let new = time.as_ref().map(|time| ptr::from_ref(time).cast());
+    let old = old.as_ref().map(|time| ptr::from_ref(time).cast());
+    // SAFETY: the kernel reads the word and the times.
+    unsafe { futex_of(arguments(address(new)), arguments(address(old))) }.map(|_| ())
+}
+
+/// `FUTEX_WAKE` among all processes that have the word mapped. Returns how many were woken.
+///
+/// # Safety
+///
+/// - `word` is a multiple of 4, in a map that the caller owns.
+pub(crate) unsafe fn futex_wake_shared(word: *const u32, count: u32) -> Result<usize, Errno> {
+    const WAKE: usize = 1;
+    // The kernel takes an int.
+    let count = usize::try_from(count.min(i32::MAX.cast_unsigned())).unwrap_or(0);
+    let arguments = [word.expose_provenance(), WAKE, count, 0, 0, 0];
+    // SAFETY: changes no memory.
+    unsafe { futex_of(arguments, arguments) }
+}
+
 /// futex(2) among the threads of this process. Without timeouts, so that old and new numbers take the same.
 ///
 /// # Safety
@@ -203,24 +245,43 @@ pub(super) fn futex_wake_one(word: &AtomicU32) {
 unsafe fn futex([word, operation, value, value2, word2, value3]: [usize; 6]) -> Result<(), Errno> {
     const PRIVATE: usize = 128;
     let arguments = [word, operation | PRIVATE, value, value2, word2, value3];
+    // SAFETY: the caller's duty, passed on.
+    unsafe { futex_of(arguments, arguments) }.map(|_| ())
+}
+
+/// futex(2), by the number that the kernel has: with 64-bit times, or on 32 bit with those of before.
+///
+/// # Safety
+///
+/// - What the operation does to memory is allowed.
+unsafe fn futex_of(
+    arguments: [usize; 6],
+    #[cfg_attr(
+        target_pointer_width = "64",
+        expect(unused, reason = "times have 64 bits")
+    )]
+    old: [usize; 6],
+) -> Result<usize, Errno> {
     #[cfg(target_pointer_width = "32")]
     if !OLD_FUTEX.load(Ordering::Relaxed) {
         // SAFETY: the caller's duty, passed on.
         match unsafe { call(FUTEX_TIME64, arguments) } {
             Err(refused @ (Errno::NOSYS | Errno::PERM)) => {
                 // SAFETY: as above.
-                let result = unsafe { call(FUTEX, arguments) };
+                let result = unsafe { call(FUTEX, old) };
                 if result == Err(Errno::NOSYS) {
                     return Err(refused);
                 }
                 OLD_FUTEX.store(true, Ordering::Relaxed);
-                return result.map(|_| ());
+                return result;
             }
-            result => return result.map(|_| ()),
+            result => return result,
         }
     }
+    #[cfg(target_pointer_width = "64")]
+    let old = arguments;
     // SAFETY: the caller's duty, passed on.
-    unsafe { call(FUTEX, arguments) }.map(|_| ())
+    unsafe { call(FUTEX, old) }
 }
 
 /// gettid(2). It always succeeds, if no filter of system calls refuses it.

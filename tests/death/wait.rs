@@ -1,0 +1,154 @@
+//! Sleeping at a word of shared memory, and being woken: by another process, by nobody, and by one that takes the page away.
+
+use std::time::{Duration, Instant};
+
+use rawmap::{Error, MmapOptions, MmapRaw, Protection, Waited};
+use rawmap_core::memfd::MemfdOptions;
+
+use crate::locks::{end_of, fork};
+use crate::{contained, cut, lost_at, page, pages, store, survives};
+
+const SOON: Option<Duration> = Some(Duration::from_millis(20));
+/// A test that would wait for ever ends.
+const LONG: Option<Duration> = Some(Duration::from_secs(60));
+
+fn memory() -> MmapRaw {
+    let file = std::fs::File::from(MemfdOptions::new().create(c"words").unwrap());
+    file.set_len(2 * page() as u64).unwrap();
+    MmapOptions::new().map_raw(&file).unwrap()
+}
+
+/// Waits until a process sleeps.
+fn sleeps(process: libc::pid_t) {
+    let began = Instant::now();
+    let mut asleep = 0;
+    while asleep < 20 {
+        assert!(began.elapsed() < Duration::from_secs(300), "does not sleep");
+        std::thread::sleep(Duration::from_millis(1));
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        asleep = if stat.contains(") S ") { asleep + 1 } else { 0 };
+    }
+}
+
+#[test]
+fn another_process_wakes_who_sleeps() {
+    survives("wait::another_process_wakes_who_sleeps", || {
+        let map = memory();
+        let word = page() + 8;
+        for count in [1, u32::MAX] {
+            let child = fork(|| {
+                assert_eq!(map.shared().wait(word, 5, LONG), Ok(Waited::Changed));
+                let part = map.shared().range(page(), 16).unwrap();
+                assert_eq!(part.wait(8, 0, LONG), Ok(Waited::Woken));
+                assert_eq!(part.load_acquire(8), Ok(7));
+            });
+            sleeps(child);
+            assert_eq!(map.shared().wake(word - 4, 1), Ok(0));
+            map.shared().store_release(word, 7).unwrap();
+            assert_eq!(map.shared().wake(word, 0), Ok(0));
+            assert_eq!(map.shared().wake(word, count), Ok(1));
+            assert!(end_of(child).unwrap().success());
+            map.shared().store(word, 0).unwrap();
+        }
+        assert_eq!(map.shared().wake(word, u32::MAX), Ok(0));
+    });
+}
+
+#[test]
+fn a_wait_comes_to_an_end_by_itself() {
+    survives("wait::a_wait_comes_to_an_end_by_itself", || {
+        extern "C" fn handler(_: libc::c_int) {}
+        let map = memory();
+        for time in [Some(Duration::ZERO), SOON] {
+            let began = Instant::now();
+            assert_eq!(map.shared().wait(0, 0, time), Ok(Waited::TimedOut));
+            assert!(began.elapsed() >= time.unwrap());
+        }
+        // Also where it is more than the kernel's clock can count.
+        for time in [
+            None,
+            LONG,
+            Some(Duration::MAX),
+            Some(Duration::from_secs(1 << 40)),
+        ] {
+            let handler: extern "C" fn(libc::c_int) = handler;
+            // SAFETY: it does nothing; no SA_RESTART.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = handler as *const () as usize;
+                assert_eq!(
+                    libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()),
+                    0
+                );
+            }
+            // SAFETY: asks.
+            let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
+            let child = fork(|| {
+                sleeps(thread);
+                // SAFETY: sends a signal.
+                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
+            });
+            assert_eq!(
+                map.shared().wait(0, 0, time),
+                Ok(Waited::Interrupted),
+                "{time:?}"
+            );
+            assert!(end_of(child).unwrap().success());
+        }
+    });
+}
+
+#[test]
+fn a_word_that_is_none_is_an_error() {
+    survives("wait::a_word_that_is_none_is_an_error", || {
+        let (file, page) = (pages(2), page());
+        let mut map = MmapOptions::new().len(4 * page).map_raw(&file).unwrap();
+        let unaligned = Error::Unaligned {
+            offset: 2,
+            align: 4,
+        };
+        assert_eq!(map.shared().wait(2, 0, SOON), Err(unaligned));
+        assert_eq!(map.shared().wake(2, 1), Err(unaligned));
+        assert!(matches!(
+            map.shared().wait(4 * page, 0, SOON),
+            Err(Error::OutOfRange { .. })
+        ));
+        // No SIGBUS, of what an access would raise one for.
+        let offset = 3 * page as u64;
+        let part = map.shared().range(2 * page, 2 * page).unwrap();
+        assert_eq!(part.wait(page, 0, SOON), Err(Error::Unreachable { offset }));
+        assert_eq!(part.wake(page, 1), Err(Error::Unreachable { offset }));
+        let reads = MmapOptions::new().map_raw_read_only(&file).unwrap();
+        assert_eq!(
+            reads.shared().wait(0, 0x0101_0101, SOON),
+            Ok(Waited::TimedOut)
+        );
+        assert_eq!(reads.shared().wake(0, 1), Ok(0));
+        map.protect(Protection::None).unwrap();
+        assert_eq!(map.shared().wait(0, 0, SOON), Err(Error::Protected));
+    });
+}
+
+#[test]
+fn a_lost_page_wakes_with_its_error() {
+    survives("wait::a_lost_page_wakes_with_its_error", || {
+        let (file, page) = (pages(4), page());
+        let map = contained(&file);
+        store(&map, 3 * page, 4);
+        assert_eq!(
+            map.shared().wait(3 * page, 0x0404_0404, SOON),
+            Ok(Waited::TimedOut)
+        );
+        cut(&file, 2);
+        let at = Some(3 * page as u64);
+        // It reads as zeros, and nobody could wake this.
+        assert_eq!(lost_at(map.shared().wait(3 * page, 0, LONG)), at);
+        assert_eq!(lost_at(map.shared().wait(0, 0x0101_0101, LONG)), at);
+        assert_eq!(map.acknowledge_lost().map(|at| at as u64), at);
+        assert_eq!(
+            map.shared().wait(0, 0x0101_0101, SOON),
+            Ok(Waited::TimedOut)
+        );
+        assert_eq!(lost_at(map.shared().wait(3 * page, 0, LONG)), at);
+    });
+}
