@@ -27,6 +27,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rawmap_core::record::{
@@ -135,6 +136,7 @@ impl Options {
     /// - It is no file of records; see [`Table::read`].
     pub unsafe fn open_to_read(&self, path: impl AsRef<Path>) -> Result<ReadFile, Error> {
         let at = At(path.as_ref());
+        at.refuse_fifo()?;
         let file = at.io("open", fs::File::open(at.0))?;
         at.step("prepare", prepare_to_read(&file))?;
         // SAFETY: the caller's duty, passed on.
@@ -153,9 +155,10 @@ impl Options {
         // SAFETY: the caller's duty, passed on.
         let map = at.io("map", unsafe { options.len(len).map_mut(file) })?;
         if Table::read(&map).is_err() {
-            let folder = at.0.parent().filter(|path| !path.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+            // That of the file, where the path is a symbolic link.
+            let path = at.io("look for its directory", fs::canonicalize(at.0))?;
+            let folder = fs::File::open(path.parent().unwrap_or(Path::new("/")));
+            let synced = folder.and_then(|folder| folder.sync_all());
             at.io("fsync of its directory", synced)?;
         }
         Ok(map)
@@ -167,6 +170,13 @@ impl Options {
 struct At<'p>(&'p Path);
 
 impl At<'_> {
+    /// To open one to read would wait for a writer.
+    fn refuse_fifo(self) -> Result<(), Error> {
+        let is_fifo = fs::metadata(self.0).is_ok_and(|file| file.file_type().is_fifo());
+        let refused = io::Error::new(io::ErrorKind::InvalidInput, "it is a FIFO");
+        self.io("open", if is_fifo { Err(refused) } else { Ok(()) })
+    }
+
     fn create(self) -> Result<fs::File, Error> {
         let mut options = fs::File::options();
         options.read(true).write(true).create(true).truncate(false);

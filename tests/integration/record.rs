@@ -21,17 +21,33 @@ const LAYOUT: Layout<4> = layout!(
     ]
 );
 
-/// The layout that follows.
-const NEXT: Layout<6> = layout!(
+/// Of a ring of two segments, too: one is being written, and one has all that was committed.
+const CUTS: Layout<4> = layout!(
     512,
-    "test",
-    8,
+    "cuts",
+    1,
     [
         Part::slots("two", 700).copies(2),
-        Part::log("log", 4 * 1024).segment(1024),
+        Part::log("log", 2 * 2048).segment(2048),
+        Part::slots("three", 40),
+        Part::log("apart", 3 * 2048).segment(2048).apart()
+    ]
+);
+
+/// The layout that follows it.
+const NEXT: Layout<6> = layout!(
+    512,
+    "cuts",
+    2,
+    [
+        Part::slots("two", 700).copies(2),
+        Part::log("log", 2 * 2048).segment(2048),
         Part::slots("three", 40),
         Part::log("apart", 3 * 2048).segment(2048).apart(),
-        Part::log("kept", 3 * 512).segment(512).keep_oldest(),
+        Part::log("kept", 3 * 2048)
+            .segment(2048)
+            .keep_oldest()
+            .apart(),
         Part::bytes("plain", 1100)
     ]
 );

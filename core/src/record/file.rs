@@ -1,6 +1,6 @@
 //! [`prepare`]: a file that is locked, as long as it should be, and has its room.
 
-use super::layout::{Layout, NAME, TABLE_COPY, is_zero, table_copies};
+use super::layout::{Layout, NAME, TABLE_COPY, Table, is_zero, table_copies};
 use super::sum::wide;
 use crate::error::{Call, Error, RecordProblem as Problem};
 use crate::reserve::reserve;
@@ -18,8 +18,8 @@ use crate::sys::{self, AsFd, BorrowedFd, Errno};
 ///
 /// - [`Error::Sys`]: another process has the lock (flock(2), `EWOULDBLOCK`), or what the file system says.
 /// - [`Error::NoSpace`]: the disk is full.
-/// - [`Problem::Length`]: the file is longer than the layout; or shorter, and not a new one: it has other bytes than zeros. It is
-///   left as it is.
+/// - [`Problem::Length`]: the file is shorter than the layout, and not a new one: it has other bytes than zeros. Or it is longer, and
+///   not by what an upgrade left that was not finished. It is left as it is.
 ///
 /// # Examples
 ///
@@ -51,11 +51,12 @@ pub fn prepare<F: AsFd, const N: usize>(file: F, layout: &Layout<N>) -> Result<(
 }
 
 /// The same for [`Store::upgrade`](super::Store::upgrade): a file of an older version, which may be shorter, gets the length of this
-/// one. A program that is older refuses it from then on.
+/// one. The older program still opens it, until the upgrade is done.
 ///
 /// # Errors
 ///
 /// - As for [`prepare`].
+/// - [`Problem::OtherParts`]: the older parts do not stay; see [`Store::upgrade`](super::Store::upgrade). The file is left as it is.
 pub fn prepare_to_upgrade<F: AsFd, const N: usize>(
     file: F,
     layout: &Layout<N>,
@@ -84,19 +85,44 @@ fn prepare_for<const N: usize>(
     lock(file, true)?;
     let (_, found) = sys::file_type_and_len(file)?;
     let want = wide(layout.len());
-    if found != want {
-        let may_grow =
-            found < want && (is_zero_file(file, found)? || upgrade && is_older(file, layout)?);
-        if !may_grow {
-            return Err(Error::Record(Problem::Length { found, want }));
+    let length = Error::Record(Problem::Length { found, want });
+    let mut block = [0; 2 * TABLE_COPY];
+    let is_ours = match read_table(file, layout, &mut block)? {
+        Some(table) if table.version < layout.version && upgrade => {
+            // Before anything is changed.
+            layout
+                .follows(table)
+                .ok_or(Error::Record(Problem::OtherParts))?;
+            if found > want {
+                return Err(length);
+            }
+            true
         }
+        // Longer is what an upgrade left that was not finished, or that an older program takes back: nothing uses its end.
+        Some(table) => {
+            let is_whole = found == want || found > want && table.len() == want;
+            if !is_whole {
+                return Err(length);
+            }
+            true
+        }
+        None if found == want => is_zero_file(file, found)?,
+        None if found < want && is_zero_file(file, found)? => true,
+        None => return Err(length),
+    };
+    if is_ours {
+        // Also of a copy that was made with holes.
         match reserve(file, 0, want) {
             // A file system without fallocate(2) gives the length, and no promise of room.
             Err(Error::Sys {
                 errno: Errno::OPNOTSUPP | Errno::NOSYS,
                 ..
-            }) => sys::ftruncate(file, want)
+            }) if found < want => sys::ftruncate(file, want)
                 .map_err(|errno| Error::of_range(Call::Ftruncate, errno, 0, want))?,
+            Err(Error::Sys {
+                errno: Errno::OPNOTSUPP | Errno::NOSYS,
+                ..
+            }) => {}
             reserved => reserved?,
         }
     }
@@ -104,19 +130,21 @@ fn prepare_for<const N: usize>(
     sys::fsync(file).map_err(|errno| Error::sys(Call::Fsync, errno))
 }
 
-/// Returns whether a file begins with the table of an older version.
-fn is_older<const N: usize>(file: BorrowedFd<'_>, layout: &Layout<N>) -> Result<bool, Error> {
+/// The table that a file begins with, if it is of this name.
+fn read_table<'b, const N: usize>(
+    file: BorrowedFd<'_>,
+    layout: &Layout<N>,
+    block: &'b mut [u8; 2 * TABLE_COPY],
+) -> Result<Option<Table<'b>>, Error> {
     let mut copies = table_copies(layout.unit);
-    let mut block = [0; 2 * TABLE_COPY];
     let (first, second) = block.split_at_mut(TABLE_COPY);
     read(file, first, 0)?;
     read(file, second, wide(copies.stride))?;
     copies.stride = TABLE_COPY;
-    let newest = copies.newest(&block).unwrap_or(None);
-    let (table, _) = layout.table();
-    Ok(newest.is_some_and(|newest| {
-        newest.value.bytes.get(..NAME) == table.get(..NAME) && newest.value.version < layout.version
-    }))
+    let newest = copies.newest(block).unwrap_or(None);
+    let (own, _) = layout.table();
+    let of_name = newest.filter(|newest| newest.value.bytes.get(..NAME) == own.get(..NAME));
+    Ok(of_name.map(|newest| Table::of(newest.value)))
 }
 
 /// Reads as many bytes as there are, and returns how many.

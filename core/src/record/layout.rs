@@ -4,7 +4,7 @@ mod table;
 
 pub use self::table::Table;
 use super::log::Ring;
-use super::slots::{Copies, HEAD, MAGIC};
+use super::slots::{Copies, HEAD};
 use super::sum::{put, short, wide};
 use crate::error::RecordProblem as Problem;
 
@@ -185,11 +185,14 @@ impl<'a> Part<'a> {
 
     /// What is wrong with it, before it has a place; completes what was left to the layout.
     const fn complete(&mut self, unit: usize) -> Option<&'static str> {
-        if self.name.is_empty() || self.name.len() > NAME {
-            return Some("a name has 1 to 16 bytes");
+        if !is_name(self.name) {
+            return Some("a name has 1 to 16 bytes, and none is 0");
         }
         match &mut self.kind {
             Kind::Slots(copies) => {
+                if copies.capacity > LONGEST || copies.number > LONGEST {
+                    return Some("a value has at most 1 GiB");
+                }
                 let Some(stride) = rounded(copies.capacity.saturating_add(HEAD), unit) else {
                     return Some("the value is too long");
                 };
@@ -210,7 +213,7 @@ impl<'a> Part<'a> {
                     ring.unit = unit;
                 }
                 let segment = ring.segment;
-                if !segment.is_multiple_of(unit) || segment > LONGEST_SEGMENT {
+                if !segment.is_multiple_of(unit) || segment > LONGEST {
                     return Some("a segment is a multiple of the unit, and at most 1 GiB");
                 }
                 if !self.len.is_multiple_of(segment) || self.len < segment.saturating_mul(2) {
@@ -231,7 +234,20 @@ impl<'a> Part<'a> {
 
 /// Of a log, where the program chooses none.
 const SEGMENT: usize = 64 << 10;
-const LONGEST_SEGMENT: usize = 1 << 30;
+/// Of a value, a segment and a unit: the files have 32 bits for them.
+const LONGEST: usize = 1 << 30;
+
+/// Returns whether the table has room for it, and gives it back.
+const fn is_name(name: &str) -> bool {
+    let mut bytes = name.as_bytes();
+    while let [byte, rest @ ..] = bytes {
+        if *byte == 0 {
+            return false;
+        }
+        bytes = rest;
+    }
+    !name.is_empty() && name.len() <= NAME
+}
 
 const fn rounded(len: usize, unit: usize) -> Option<usize> {
     len.checked_next_multiple_of(unit)
@@ -301,11 +317,14 @@ impl<const N: usize> Layout<N> {
             len: 0,
             parts,
         };
-        if !unit.is_power_of_two() || unit < SECTOR {
-            return wrong(0, "a unit is a power of two, at least 512");
+        if !unit.is_power_of_two() || unit < SECTOR || unit > LONGEST {
+            return wrong(
+                0,
+                "a unit is a power of two, at least 512 and at most 1 GiB",
+            );
         }
-        if name.is_empty() || name.len() > NAME {
-            return wrong(0, "the name of a layout has 1 to 16 bytes");
+        if !is_name(name) {
+            return wrong(0, "the name of a layout has 1 to 16 bytes, and none is 0");
         }
         if N == 0 || N > MOST {
             return wrong(0, "a layout has 1 to 16 parts");
@@ -410,35 +429,6 @@ impl<const N: usize> Layout<N> {
             put(row, 40, &wide(part.len).to_le_bytes());
         }
         (table, N.saturating_mul(ROW).saturating_add(TABLE_HEAD))
-    }
-
-    /// Returns whether a file without a table is one that was begun and not finished: zeros, but for what a cut left of the
-    /// first copy of the table.
-    pub(super) fn was_begun(&self, map: &[u8]) -> bool {
-        let (table, len) = self.table();
-        let copy = table_copies(self.unit).stride;
-        let (first, rest) = map.split_at(copy.min(map.len()));
-        let mut sectors = first.chunks(SECTOR).enumerate();
-        let is_known = |(number, sector): (usize, &[u8])| {
-            let at = number.saturating_mul(SECTOR);
-            let written = table
-                .get(..len)
-                .unwrap_or_default()
-                .iter()
-                .skip(at.saturating_sub(HEAD));
-            let named = |sector: &[u8]| {
-                let name = sector.get(HEAD..).unwrap_or_default();
-                sector.starts_with(&MAGIC)
-                    && name.starts_with(table.first_chunk::<NAME>().unwrap_or(&[0; NAME]))
-            };
-            is_zero(sector)
-                || number == 0 && named(sector)
-                || number > 0
-                    && sector
-                        .iter()
-                        .eq(written.chain(core::iter::repeat(&0)).take(sector.len()))
-        };
-        sectors.all(is_known) && is_zero(rest)
     }
 }
 

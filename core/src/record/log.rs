@@ -1,8 +1,10 @@
 //! Records one behind another in segments of a ring: how they are found, and where the next one goes. All of it is read from
 //! the bytes: there is no index that could disagree with them.
 //!
-//! Three rules make it hold after any cut, and core/FORMAT.md gives the reasons:
+//! Four rules make it hold after any cut, and core/FORMAT.md gives the reasons:
 //!
+//! - A segment is begun when all that was appended before it is on stable storage. So each stands for itself: only the newest can
+//!   have records that were never committed, and only the one behind it in the ring can be overwritten in part.
 //! - A place of a segment is written at most once under one number of the segment, so that nothing stale can follow what is new.
 //! - A batch is what one commit stores. Its first record says that it is the first, and is not written before the commit
 //!   of the batch before it was `Ok`: what is missing before such a record is damaged, and what is missing after the last of
@@ -64,15 +66,6 @@ struct Item<'a> {
     next: usize,
     /// None where they are not as they were written.
     bytes: Option<&'a [u8]>,
-}
-
-/// What of a segment counts.
-#[derive(Clone, Copy)]
-struct Extent {
-    /// One past the last record that counts.
-    end: usize,
-    /// Whether a batch begins in this segment.
-    has_batch: bool,
 }
 
 const fn round_up(at: usize, unit: usize) -> usize {
@@ -196,16 +189,14 @@ impl Ring {
         })
     }
 
-    /// Of all segments, the youngest; or of those that are older than one.
-    fn youngest(self, part: &[u8], than: Option<u64>) -> Option<(usize, Head)> {
+    /// Of all segments, the youngest.
+    fn youngest(self, part: &[u8]) -> Option<(usize, Head)> {
         let mut found: Option<(usize, Head)> = None;
         for index in 0..self.segments {
             let head = self.head(part, index);
-            let counts = |head: &Head| {
-                than.is_none_or(|than| is_after(than, head.number))
-                    && found.is_none_or(|(_, old)| is_after(head.number, old.number))
-            };
-            if let Some(head) = head.filter(counts) {
+            let is_younger =
+                |head: &Head| found.is_none_or(|(_, old)| is_after(head.number, old.number));
+            if let Some(head) = head.filter(is_younger) {
                 found = Some((index, head));
             }
         }
@@ -230,8 +221,8 @@ impl Ring {
             };
             let follows = before.number == head.previous
                 || is_missing && is_after(head.previous, before.number);
+            // What was dropped ends there. What does not follow is of an older round.
             if !follows || before.is_dropped {
-                // Of a batch that was never committed, or the end of what was dropped.
                 return oldest;
             }
             (oldest, head, is_missing) = (index, before, false);
@@ -254,80 +245,42 @@ impl Ring {
         (round_up(at, WORD)..limit).step_by(WORD).find(whole)
     }
 
-    /// Looks what of a segment counts, up to an offset that is known or its end.
-    fn extent(self, segment: &[u8], number: u64, limit: usize) -> Extent {
-        let mut extent = Extent {
-            end: SEGMENT_HEAD,
-            has_batch: false,
-        };
+    /// One past the last record of a segment that counts.
+    fn extent(self, segment: &[u8], number: u64) -> usize {
+        let mut end = SEGMENT_HEAD;
         // Whether something is missing that may belong to a batch that was never committed.
         let mut is_open = false;
         let mut at = SEGMENT_HEAD;
-        while at < limit {
+        while at < segment.len() {
             let whole = self
                 .item_from(segment, number, at)
                 .filter(|item| item.bytes.is_some());
             let Some(item) = whole else {
                 is_open = true;
-                match self.find(segment, number, at.saturating_add(WORD), limit) {
+                match self.find(segment, number, at.saturating_add(WORD), segment.len()) {
                     Some(next) => at = next,
                     None => break,
                 }
                 continue;
             };
-            if item.is_first {
-                // What was missing was committed once: it is damaged.
-                is_open = false;
-                extent.has_batch = true;
-            }
+            // What was missing before the first of a batch was committed once: it is damaged.
+            is_open &= !item.is_first;
             if !is_open {
-                extent.end = item.next;
+                end = item.next;
             }
             at = item.next;
         }
-        extent
+        end
     }
 
-    /// The end of what counts.
+    /// The end of what counts, in the newest segment: all before it is on stable storage.
     pub(super) fn end(self, part: &[u8]) -> Option<Place> {
-        let counts = |(_, head): &(usize, Head)| !head.is_dropped;
-        let (mut index, mut head) = self.youngest(part, None).filter(counts)?;
-        let mut limit = self.segment;
-        // Counts if all before it is whole, back to where its batch begins.
-        let mut end: Option<Place> = None;
-        // A segment each time.
-        for _ in 0..self.segments {
-            let extent = self.extent(self.bytes(part, index), head.number, limit);
-            if end.is_none() || extent.end != limit {
-                end = Some(Place {
-                    index,
-                    number: head.number,
-                    at: extent.end,
-                });
-            }
-            if extent.has_batch || head.previous == 0 {
-                break;
-            }
-            let before = self.previous(index);
-            match self.head(part, before) {
-                // What the batch had there was given up: the rest need not wait for it.
-                Some(its) if its.number == head.previous && its.is_dropped => break,
-                Some(its) if its.number == head.previous => {
-                    limit = head.previous_end;
-                    (index, head) = (before, its);
-                }
-                // A batch that is longer than the ring has overwritten its own begin.
-                Some(its) if is_after(its.number, head.number) => break,
-                // It was never stored, and so is what follows, or its head is damaged.
-                _ => {
-                    end = None;
-                    limit = self.segment;
-                    let before = self.youngest(part, Some(head.previous));
-                    (index, head) = before.filter(counts)?;
-                }
-            }
-        }
-        end
+        let newest = self.youngest(part).filter(|(_, head)| !head.is_dropped);
+        newest.map(|(index, head)| Place {
+            index,
+            number: head.number,
+            at: self.extent(self.bytes(part, index), head.number),
+        })
     }
 
     /// Returns whether the segment has a head of a record from an offset on: one that is stale, and must not be followed.
@@ -339,15 +292,23 @@ impl Ring {
 
     /// Returns whether records may follow an end: nothing stale is behind it.
     pub(super) fn may_go_on(self, part: &[u8], end: Place) -> bool {
-        let youngest = self.youngest(part, None);
-        youngest.is_none_or(|(_, head)| head.number == end.number)
-            && !self.is_stale(part, end.index, end.number, end.at)
+        !self.is_stale(part, end.index, end.number, end.at)
     }
 
-    /// The segment to begin behind an end, and whether it has records that count.
-    pub(super) fn fresh(self, part: &[u8], end: Option<Place>) -> (Place, bool) {
-        let index = end.map_or(0, |end| self.next(end.index));
-        let youngest = self.youngest(part, None);
+    /// The segment to begin behind an end, the place that it says the one before it ended at, and whether there are records in it
+    /// that count. One without any is begun anew: it takes no place of others.
+    pub(super) fn fresh(self, part: &[u8], end: Option<Place>) -> (Place, Option<Place>, bool) {
+        let empty = end.filter(|end| end.at == SEGMENT_HEAD);
+        let empty = empty.and_then(|end| Some((end.index, self.head(part, end.index)?)));
+        let (index, before) = match empty {
+            Some((index, head)) => {
+                let (number, at) = (head.previous, head.previous_end);
+                let before = (number != 0).then_some(Place { index, number, at });
+                (index, before)
+            }
+            None => (end.map_or(0, |end| self.next(end.index)), end),
+        };
+        let youngest = self.youngest(part);
         let mut number = youngest.map_or(0, |(_, head)| head.number);
         loop {
             number = number.wrapping_add(1).max(1);
@@ -358,7 +319,7 @@ impl Ring {
         }
         let counts = end.is_some_and(|end| end.index != index && self.oldest(part, end) == index);
         let at = SEGMENT_HEAD;
-        (Place { index, number, at }, counts)
+        (Place { index, number, at }, before, counts)
     }
 
     /// Where the next record of a length goes in the segment, or that it does not fit there.

@@ -97,10 +97,11 @@ impl Copies {
         })
     }
 
-    /// The newest whole copy; that there is none is an error where all are damaged.
+    /// The newest whole copy; that there is none is an error where all are damaged, or more than the one that a cut could leave of
+    /// the very first value.
     pub(super) fn newest(self, part: &[u8]) -> Result<Option<Newest<'_>>, Problem> {
         let mut newest: Option<Newest<'_>> = None;
-        let mut empty = false;
+        let (mut empty, mut damaged) = (false, 0_usize);
         for index in 0..self.number {
             match self.read(part, index) {
                 SlotCopy::Whole { counter, value }
@@ -113,11 +114,12 @@ impl Copies {
                     });
                 }
                 SlotCopy::Empty => empty = true,
-                _ => {}
+                SlotCopy::Damaged => damaged = damaged.saturating_add(1),
+                SlotCopy::Whole { .. } => {}
             }
         }
         match newest {
-            None if !empty => Err(Problem::Damaged { offset: 0 }),
+            None if !empty || damaged > 1 => Err(Problem::Damaged { offset: 0 }),
             newest => Ok(newest),
         }
     }

@@ -181,22 +181,10 @@ impl<B: Backing, const N: usize> Store<B, N> {
         found: u32,
         upgrade: impl FnOnce(&mut Self, u32) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let other = Err(Error::Record(Problem::OtherParts));
-        let copies = table_copies(self.layout.unit);
-        let Ok(Some(newest)) = copies.newest(self.map.as_ref()) else {
-            return other;
-        };
-        let table = Table::of(newest.value);
-        if table.unit() != self.layout.unit || table.len() > wide(self.layout.len()) {
-            return other;
-        }
-        let mut is_new = [false; N];
-        for (part, is_new) in self.layout.parts.iter().zip(&mut is_new) {
-            *is_new = !table.parts().any(|old| part.is(&old));
-            if *is_new && table.parts().any(|old| part.overlaps(&old)) {
-                return other;
-            }
-        }
+        let newest = table_copies(self.layout.unit).newest(self.map.as_ref());
+        let table = newest.ok().flatten().map(|newest| Table::of(newest.value));
+        let is_new = table.and_then(|table| self.layout.follows(table));
+        let is_new = is_new.ok_or(Error::Record(Problem::OtherParts))?;
         self.settle()?;
         for (number, is_new) in is_new.into_iter().enumerate() {
             let part = self.layout.parts.get(number).filter(|_| is_new);

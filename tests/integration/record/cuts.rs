@@ -9,7 +9,7 @@ use rawmap_tests::rounds;
 
 use super::medium::{Medium, TORN, Torn};
 use super::model::{Context, End, Kept, LOGS, Model, PLAIN, SLOTS};
-use super::{LAYOUT, NEXT};
+use super::{CUTS, NEXT};
 
 fn random_of(seed: u64) -> TestRng {
     let mut bytes = [0; 32];
@@ -112,7 +112,9 @@ impl Run<'_> {
         let which = self.random.random_range(if is_next { 0..3 } else { 0..2 });
         let limit = match self.same {
             // Few fill a segment, and the head of the third is in another sector than that of the segment.
-            Some(number) if number.is_multiple_of(2) => 240,
+            Some(number) if number.is_multiple_of(2) => 490,
+            // One fills a segment: batches are longer than the ring.
+            None if self.random.random_ratio(1, 4) => 2000,
             None if self.random.random_ratio(1, 4) => 256,
             _ => 24,
         };
@@ -248,7 +250,7 @@ impl Run<'_> {
 fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
     let mut random = random_of(seed);
     let mut model = Model::new();
-    let zeros = vec![0; LAYOUT.len()];
+    let zeros = vec![0; CUTS.len()];
     let (mut live, mut disk) = (zeros.clone(), zeros);
     let mut number = 0;
     let mut calls = 0;
@@ -281,7 +283,7 @@ fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
                 Store::upgrade(medium, NEXT, |store, _| run.upgrade(store))
             })
         } else {
-            run.open(medium, |_, medium| Store::open(medium, LAYOUT))
+            run.open(medium, |_, medium| Store::open(medium, CUTS))
         };
         let mut medium = match opened {
             Ok(medium) => medium,

@@ -166,3 +166,106 @@ fn an_upgrade_keeps_the_old_file_until_the_new_one_is_there() {
         })
     );
 }
+
+/// An upgrade that gives up, or whose power is cut, leaves a file that the older program goes on with.
+#[test]
+fn an_older_program_goes_on_after_an_upgrade_that_was_not_finished() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    let mut file = open(&path).unwrap();
+    file.slots("value").unwrap().store(1, b"one").unwrap();
+    drop(file);
+    upgrade(&path, true).unwrap_err();
+    assert_eq!(fs::metadata(&path).unwrap().len(), NEW.len() as u64);
+    let mut file = open(&path).unwrap();
+    assert_eq!(
+        file.slots("value").unwrap().load().unwrap().unwrap().bytes,
+        b"one"
+    );
+    file.slots("value").unwrap().store(1, b"two").unwrap();
+    drop(file);
+    let mut file = upgrade(&path, false).unwrap();
+    let wide = file
+        .slots("wide")
+        .unwrap()
+        .load()
+        .unwrap()
+        .unwrap()
+        .bytes
+        .to_vec();
+    assert_eq!(wide[..4], *b"two\xEE");
+    drop(file);
+    let refused = open(&path).unwrap_err();
+    assert!(
+        matches!(refused.record(), Some(Problem::Length { .. })),
+        "{refused}"
+    );
+}
+
+/// Parts that do not stay are told before the file is changed.
+#[test]
+fn an_upgrade_that_cannot_be_leaves_the_file_as_it_is() {
+    const OTHER: Layout<2> = layout!(
+        4096,
+        "durable",
+        2,
+        [Part::slots("value", 9000), Part::slots("more", 100_000)]
+    );
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    drop(open(&path).unwrap());
+    let before = fs::read(&path).unwrap();
+    // SAFETY: no other program has the file.
+    let refused = unsafe { Options::new().upgrade(&path, OTHER, |_, _| Ok(())) }.unwrap_err();
+    assert_eq!(refused.record(), Some(Problem::OtherParts));
+    assert!(fs::read(&path).unwrap() == before);
+    open(&path).unwrap();
+}
+
+/// A copy of the file that has holes gets its room, too.
+#[test]
+fn a_file_with_holes_gets_its_room() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&fs::metadata(path).unwrap());
+    let whole = folder.path().join("whole");
+    drop(open(&whole).unwrap());
+    for name in ["zeros", "copy"] {
+        let path = folder.path().join(name);
+        let file = fs::File::create(&path).unwrap();
+        if name == "copy" {
+            let table = &fs::read(&whole).unwrap()[..2 * 4096];
+            std::os::unix::fs::FileExt::write_all_at(&file, table, 0).unwrap();
+        }
+        file.set_len(OLD.len() as u64).unwrap();
+        drop(open(&path).unwrap());
+        assert!(blocks(&path) >= blocks(&whole), "{name}");
+    }
+}
+
+#[test]
+fn a_link_to_nothing_makes_the_file_that_it_names() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    fs::create_dir(folder.path().join("far")).unwrap();
+    let path = folder.path().join("link");
+    if let Err(error) = std::os::unix::fs::symlink("far/state", &path) {
+        // vfat has none.
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        return;
+    }
+    drop(open(&path).unwrap());
+    assert!(folder.path().join("far/state").exists());
+    open(&path).unwrap();
+}
+
+#[test]
+fn a_fifo_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let path = folder.path().join("fifo");
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: reads the path.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    // SAFETY: it is no file that could change.
+    let refused = unsafe { Options::new().open_to_read(&path) }.unwrap_err();
+    assert!(refused.to_string().contains("FIFO"), "{refused}");
+    open(&path).unwrap_err();
+}

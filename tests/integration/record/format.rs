@@ -199,6 +199,61 @@ fn a_log_holds_all_segments_but_one_and_may_keep_its_oldest() {
     }
 }
 
+/// The first value may be torn by a cut. Two damaged copies are more than a cut leaves.
+#[test]
+fn values_that_are_all_damaged_are_told_beside_an_empty_copy() {
+    const ONE: Layout<1> = layout!(512, "one", 1, [Part::slots("value", 40)]);
+    let mut store = Store::open(medium(vec![0; ONE.len()]), ONE).unwrap();
+    for number in 0..2 {
+        store
+            .slots("value")
+            .unwrap()
+            .store(1, &[number; 40])
+            .unwrap();
+    }
+    let part = ONE.parts()[0].offset();
+    let mut bytes = store.into_inner().live;
+    for (copy, problem) in [
+        (0, None),
+        (
+            1,
+            Some(Problem::Damaged {
+                offset: part as u64,
+            }),
+        ),
+    ] {
+        bytes[part + copy * 512 + 30] ^= 1;
+        let reader = Reader::new(&bytes).unwrap();
+        assert_eq!(reader.load("value").err(), problem.map(Error::Record));
+    }
+}
+
+/// A table that another program made, with a right checksum, does not lead out of the file, nor around in it for ever.
+#[test]
+fn a_table_that_says_too_much_is_not_believed() {
+    let (mut file, table) = (made(), 2 * 512);
+    // The row of the log, in a table that is in the first copy: its length and its segment.
+    let value = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (head, len) = (24, value(&file, 16) as usize);
+    assert!(len < table);
+    for (at, word) in [
+        (head + 32 + 48 + 40, 1_u64 << 60),
+        (head + 24, 1 << 50),
+        (head + 32 + 20, 0xFFFF_FFFF),
+    ] {
+        let kept = file.clone();
+        file[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+        let mut digest = sum.digest();
+        digest.update(&file[..20]);
+        digest.update(&file[head..head + len]);
+        let sum = digest.finalize();
+        file[20..24].copy_from_slice(&sum.to_le_bytes());
+        read_all(&file);
+        file = kept;
+    }
+}
+
 #[test]
 fn each_byte_of_a_copy_counts() {
     let part = LAYOUT.parts()[0];

@@ -1,10 +1,10 @@
-//! [`Table`]: what a file says of its parts.
+//! [`Table`]: what a file says of its parts, and what a layout has to do with it.
 
-use super::{Kind, NAME, Part, ROW, SECTOR, TABLE_HEAD, table_copies};
+use super::{Kind, Layout, NAME, Part, ROW, SECTOR, TABLE_HEAD, is_zero, table_copies};
 use crate::error::{Error, RecordProblem as Problem};
 use crate::record::log::Ring;
 use crate::record::slots::{Copies, HEAD, MAGIC, Value};
-use crate::record::sum::{length, long, word};
+use crate::record::sum::{length, long, wide, word};
 
 /// The table that a file begins with, made by any program.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ impl<'a> Table<'a> {
     ///
     /// - [`Problem::Foreign`]: the file does not begin with one.
     /// - [`Problem::Damaged`]: both copies are damaged.
+    /// - [`Problem::Length`]: the file is shorter than it says.
     pub fn read(map: &'a [u8]) -> Result<Self, Error> {
         let unit = |bytes: &[u8]| word(bytes, HEAD.wrapping_add(16)).map_or(0, length);
         let is_unit =
@@ -34,7 +35,11 @@ impl<'a> Table<'a> {
             if let Ok(Some(newest)) = copies.newest(map) {
                 let table = Self::of(newest.value);
                 if length(table.word(16)) == unit && table.bytes.len() >= TABLE_HEAD {
-                    return Ok(table);
+                    let (found, want) = (wide(map.len()), table.len());
+                    return match found < want {
+                        true => Err(Error::Record(Problem::Length { found, want })),
+                        false => Ok(table),
+                    };
                 }
             }
             let second = map.get(copies.start(1)..).unwrap_or_default();
@@ -82,9 +87,9 @@ impl<'a> Table<'a> {
         self.len() == 0
     }
 
-    /// Returns the parts. One that is not possible, in a file that another program made, is left out.
+    /// Returns the parts. One that is not possible, in a file that another program made, is left out: none ends past the file.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
-        let unit = self.unit();
+        let (unit, limit) = (self.unit(), self.len());
         let rows = self.bytes.get(TABLE_HEAD..).unwrap_or_default();
         rows.chunks_exact(ROW).filter_map(move |row| {
             let number = |at| word(row, at).map_or(0, length);
@@ -105,8 +110,56 @@ impl<'a> Table<'a> {
             let len = part.len;
             part.offset = place(32)?;
             let fits = part.complete(unit).is_none() && part.len == len;
-            (fits && part.offset.checked_add(len).is_some()).then_some(part)
+            let end = part.offset.checked_add(len);
+            (fits && end.is_some_and(|end| wide(end) <= limit)).then_some(part)
         })
+    }
+}
+
+impl<const N: usize> Layout<N> {
+    /// Returns which parts are new, beside those of an older table; `None` where one of these is another, or what is new is not
+    /// behind them or between.
+    pub(in crate::record) fn follows(&self, older: Table<'_>) -> Option<[bool; N]> {
+        let mut is_new = [false; N];
+        if older.unit() != self.unit || older.len() > wide(self.len()) {
+            return None;
+        }
+        for (part, is_new) in self.parts.iter().zip(&mut is_new) {
+            *is_new = !older.parts().any(|old| part.is(&old));
+            if *is_new && older.parts().any(|old| part.overlaps(&old)) {
+                return None;
+            }
+        }
+        Some(is_new)
+    }
+
+    /// Returns whether a file without a table is one that was begun and not finished: zeros, but for what a cut left of the
+    /// first copy of the table.
+    pub(in crate::record) fn was_begun(&self, map: &[u8]) -> bool {
+        let (table, len) = self.table();
+        let copy = table_copies(self.unit).stride;
+        let (first, rest) = map.split_at(copy.min(map.len()));
+        let mut sectors = first.chunks(SECTOR).enumerate();
+        let is_known = |(number, sector): (usize, &[u8])| {
+            let at = number.saturating_mul(SECTOR);
+            let written = table
+                .get(..len)
+                .unwrap_or_default()
+                .iter()
+                .skip(at.saturating_sub(HEAD));
+            let named = |sector: &[u8]| {
+                let name = sector.get(HEAD..).unwrap_or_default();
+                sector.starts_with(&MAGIC)
+                    && name.starts_with(table.first_chunk::<NAME>().unwrap_or(&[0; NAME]))
+            };
+            is_zero(sector)
+                || number == 0 && named(sector)
+                || number > 0
+                    && sector
+                        .iter()
+                        .eq(written.chain(core::iter::repeat(&0)).take(sector.len()))
+        };
+        sectors.all(is_known) && is_zero(rest)
     }
 }
 

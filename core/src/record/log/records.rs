@@ -35,7 +35,7 @@ impl<'a> Records<'a> {
         if let Some(end) = end {
             let oldest = ring.oldest(part, end);
             records.enter(oldest);
-            // The next to be written, which a batch may have been that was never committed.
+            // The next to be written: perhaps some of it was, and its head was not.
             if oldest != end.index && oldest == ring.next(end.index) {
                 records.next = records.next.map(|place| records.behind_damage(place));
             }
@@ -65,7 +65,7 @@ impl<'a> Records<'a> {
             None => {
                 let segment = self.ring.bytes(self.part, place.index);
                 let ring = self.ring;
-                ring.extent(segment, place.number, ring.segment).end
+                ring.extent(segment, place.number)
             }
         }
     }

@@ -18,7 +18,8 @@ pub struct Log<'s, B, const N: usize> {
 }
 
 impl<B: Backing, const N: usize> Log<'_, B, N> {
-    /// Appends a record in memory, which [`Store::commit`] stores.
+    /// Appends a record in memory, which [`Store::commit`] stores. Where it does not fit into its segment, this first commits what
+    /// was put into the store before, with one flush of the device, and begins the next one.
     ///
     /// # Errors
     ///
@@ -32,7 +33,7 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
         self.store.settle()?;
         let tail = self.tail();
         let len = bytes.len();
-        let is_first = !tail.staged;
+        let mut is_first = !tail.staged;
         let open = tail.end.filter(|_| !tail.closed);
         let place = open.and_then(|end| self.ring.room(end, is_first, len));
         let place = match place {
@@ -40,7 +41,10 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
                 self.store.map.check()?;
                 place
             }
-            None => self.begin_segment(tail.end)?,
+            None => {
+                is_first = true;
+                self.begin_segment(tail.end)?
+            }
         };
         let at = self.at(place);
         let record = self.store.stage(at, RECORD_HEAD.saturating_add(len))?;
@@ -68,19 +72,23 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
         }
     }
 
-    /// Writes the head of the next segment, and returns where its first record goes.
+    /// Writes the head of the next segment, and returns where its first record goes. What was appended before it is committed
+    /// first: then the segment stands for itself, whatever a cut leaves of it, and of the one that it takes the place of.
     fn begin_segment(&mut self, end: Option<Place>) -> Result<Place, Error> {
         let part = self.part.of(self.store.map.as_ref());
-        let (fresh, counts) = self.ring.fresh(part, end);
+        let (fresh, before, counts) = self.ring.fresh(part, end);
         let keeps = matches!(self.part.kind, Kind::Log { keep: true, .. });
         if counts && keeps {
             return Err(Error::Record(Problem::Full));
         }
         // What was read may be of a page that was lost meanwhile.
         self.store.map.check()?;
+        if self.store.staged.is_some() {
+            self.store.commit_staged()?;
+        }
         let at = self.at(Place { at: 0, ..fresh });
         let head = self.store.stage(at, SEGMENT_HEAD)?;
-        log::write_head(head, fresh.number, end);
+        log::write_head(head, fresh.number, before);
         Ok(fresh)
     }
 
