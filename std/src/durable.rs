@@ -99,7 +99,8 @@ impl Options {
             .map(|store| File { store, file })
     }
 
-    /// Opens a file as [`open`](Self::open) does, and upgrades one of an older version; see [`Store::upgrade`].
+    /// Opens a file as [`open`](Self::open) does, and upgrades one of an older version; see [`Store::upgrade`]. Until the upgrade is
+    /// done the older program opens the file, too, which may be longer by then; after it, it refuses the file.
     ///
     /// # Safety
     ///
