@@ -62,6 +62,8 @@ pub(super) struct Place {
 #[derive(Clone, Copy)]
 struct Item<'a> {
     is_first: bool,
+    /// Where the one before it ended.
+    before: usize,
     /// Where the next one may begin.
     next: usize,
     /// None where they are not as they were written.
@@ -83,24 +85,27 @@ fn item(segment: &[u8], number: u64, at: usize) -> Option<Item<'_>> {
     let first = word(head, 0)?;
     let len = length((first & !FIRST).checked_sub(1)?);
     let bytes = rest.get(..len)?;
-    let check = check(number, at, first);
+    let before = word(head, 12)?;
+    let check = check(number, at, first, before);
     if word(head, 4)? != check {
         return None;
     }
     let is_right = word(head, 8)? == check_bytes(check.to_le_bytes(), bytes);
     Some(Item {
         is_first: first & FIRST != 0,
+        before: length(before),
         next: round_up(at.saturating_add(RECORD_HEAD).saturating_add(len), WORD),
         bytes: is_right.then_some(bytes),
     })
 }
 
 /// The checksum of a head: it is right at one offset of one segment.
-fn check(number: u64, at: usize, first: u32) -> u32 {
+fn check(number: u64, at: usize, first: u32, before: u32) -> u32 {
     sum(&[
         &number.to_le_bytes(),
         &short(at).to_le_bytes(),
         &first.to_le_bytes(),
+        &before.to_le_bytes(),
     ])
 }
 
@@ -109,14 +114,15 @@ fn check_bytes(check: [u8; 4], bytes: &[u8]) -> u32 {
     sum(&[&check, bytes])
 }
 
-/// Writes a record into a place of its length.
-pub(super) fn write(place: &mut [u8], number: u64, at: usize, is_first: bool, bytes: &[u8]) {
+/// Writes a record into the bytes of its place; the one before it ended at `before`.
+pub(super) fn write(to: &mut [u8], place: Place, before: usize, is_first: bool, bytes: &[u8]) {
     let first = short(bytes.len()).wrapping_add(1) | if is_first { FIRST } else { 0 };
-    let check = check(number, at, first).to_le_bytes();
+    let before = short(before);
+    let check = check(place.number, place.at, first, before).to_le_bytes();
     let sum = check_bytes(check, bytes).to_le_bytes();
-    let head = [first.to_le_bytes(), check, sum, [0; 4]];
-    put(place, 0, head.as_flattened());
-    put(place, RECORD_HEAD, bytes);
+    let head = [first.to_le_bytes(), check, sum, before.to_le_bytes()];
+    put(to, 0, head.as_flattened());
+    put(to, RECORD_HEAD, bytes);
 }
 
 /// Writes the head of a segment.
@@ -229,20 +235,24 @@ impl Ring {
         }
     }
 
-    /// The record at `at`, or where a batch may begin behind it.
+    /// The record behind one that ended at `at`: there, or where a batch may begin behind it. Each says where the one before it
+    /// ended, so that none is passed over that is not there any more.
     fn item_from(self, segment: &[u8], number: u64, at: usize) -> Option<Item<'_>> {
-        item(segment, number, at).or_else(|| {
+        let found = item(segment, number, at).or_else(|| {
             let aligned = round_up(at, self.unit);
-            let later = (aligned != at).then(|| item(segment, number, aligned))?;
-            later.filter(|item| item.is_first)
-        })
+            (aligned != at).then(|| item(segment, number, aligned))?
+        });
+        found.filter(|item| item.before == at)
     }
 
-    /// The next offset from `at` on, before `limit`, where a whole record begins.
-    fn find(self, segment: &[u8], number: u64, at: usize, limit: usize) -> Option<usize> {
-        let whole =
-            |at: &usize| item(segment, number, *at).is_some_and(|item| item.bytes.is_some());
-        (round_up(at, WORD)..limit).step_by(WORD).find(whole)
+    /// Behind what is missing: the offset from `from` on where the record before the next whole one ended, which begins before
+    /// `limit`.
+    fn find(self, segment: &[u8], number: u64, from: usize, limit: usize) -> Option<usize> {
+        let from = round_up(from, WORD);
+        (from..limit).step_by(WORD).find_map(|at| {
+            let item = item(segment, number, at).filter(|item| item.bytes.is_some())?;
+            (from..=at).contains(&item.before).then_some(item.before)
+        })
     }
 
     /// One past the last record of a segment that counts.

@@ -199,6 +199,31 @@ fn a_log_holds_all_segments_but_one_and_may_keep_its_oldest() {
     }
 }
 
+/// Also where a batch that begins behind it could be taken for the next.
+#[test]
+fn a_record_that_is_gone_in_front_of_a_batch_is_told() {
+    const APART: Layout<1> = layout!(
+        512,
+        "apart",
+        1,
+        [Part::log("log", 4096).segment(2048).apart()]
+    );
+    let mut store = Store::open(medium(vec![0; APART.len()]), APART).unwrap();
+    for batch in [&[b"one", b"two"][..], &[b"six"]] {
+        let mut log = store.log("log").unwrap();
+        batch.iter().for_each(|record| log.append(*record).unwrap());
+        log.commit().unwrap();
+    }
+    let mut bytes = store.into_inner().live;
+    let at = APART.parts()[0].offset() + 32 + 32;
+    bytes[at..at + 32].fill(0xA5);
+    let reader = Reader::new(&bytes).unwrap();
+    let found: Vec<_> = reader.records("log").unwrap().collect();
+    let offset = at as u64;
+    let damaged = Err(Error::Record(Problem::Damaged { offset }));
+    assert_eq!(found, [Ok(&b"one"[..]), damaged, Ok(b"six")]);
+}
+
 /// The first value may be torn by a cut. Two damaged copies are more than a cut leaves.
 #[test]
 fn values_that_are_all_damaged_are_told_beside_an_empty_copy() {

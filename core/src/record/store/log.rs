@@ -35,20 +35,21 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
         let len = bytes.len();
         let mut is_first = !tail.staged;
         let open = tail.end.filter(|_| !tail.closed);
-        let place = open.and_then(|end| self.ring.room(end, is_first, len));
-        let place = match place {
-            Some(place) => {
+        let room = open.and_then(|end| Some((self.ring.room(end, is_first, len)?, end.at)));
+        let (place, before) = match room {
+            Some(room) => {
                 self.store.map.check()?;
-                place
+                room
             }
             None => {
                 is_first = true;
-                self.begin_segment(tail.end)?
+                let place = self.begin_segment(tail.end)?;
+                (place, place.at)
             }
         };
         let at = self.at(place);
         let record = self.store.stage(at, RECORD_HEAD.saturating_add(len))?;
-        log::write(record, place.number, place.at, is_first, bytes);
+        log::write(record, place, before, is_first, bytes);
         let tail = Tail {
             end: Some(Ring::behind(place, len)),
             closed: false,
@@ -89,6 +90,10 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
         let at = self.at(Place { at: 0, ..fresh });
         let head = self.store.stage(at, SEGMENT_HEAD)?;
         log::write_head(head, fresh.number, before);
+        // A cut left the head of a record there, and not the rest. Under the old number an equal rest would make it whole.
+        if end.is_some_and(|end| end.index == fresh.index) {
+            self.store.commit_staged()?;
+        }
         Ok(fresh)
     }
 
