@@ -124,6 +124,15 @@ fn a_word_that_is_none_is_an_error() {
             Ok(Waited::TimedOut)
         );
         assert_eq!(reads.shared().wake(0, 1), Ok(0));
+        // SAFETY: nothing else uses the file.
+        let mut copy = unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
+        copy[0] = 7;
+        let copy = copy.make_read_only().unwrap();
+        assert_eq!(
+            copy.as_raw().shared().wait(0, 0, SOON),
+            Err(Error::Protected)
+        );
+        assert_eq!(copy.as_raw().shared().wake(0, 1), Err(Error::Protected));
         map.protect(Protection::None).unwrap();
         assert_eq!(map.shared().wait(0, 0, SOON), Err(Error::Protected));
     });

@@ -319,12 +319,15 @@ impl World<'_> {
         let map = self.maps[slot].as_ref().expect("as before");
         let lost = map.lost.is_some()
             || !map.private && map.page_range(offset, 4).any(|number| map.replaced[number]);
+        let only_read = map.private && map.page_range(offset, 4).any(|number| map.may[number] < 2);
         let view = map.subject.raw().expect("as before").shared();
         let waited = view.wait(offset, 0, Some(Duration::ZERO));
         match waited.map(|_| ()).and_then(|()| view.wake(offset, 1)) {
             // A flush that failed is told first.
             Ok(0) if !lost || map.failed => Ok(()),
             Err(Error::Lost { .. }) if lost => Ok(()),
+            // It never changes, says the kernel.
+            Err(Error::Protected) if only_read => Ok(()),
             Err(error) => self.has_cause("wait", &error),
             other => Err(format!("wait: {other:?}, where lost is {lost}")),
         }

@@ -39,8 +39,10 @@ impl Shared<'_> {
     ///
     /// # Errors
     ///
-    /// - [`Error::OutOfRange`], [`Error::Unaligned`], [`Error::Protected`]: as for [`load`](Self::load).
-    /// - [`Error::Unreachable`]: the page cannot be had: an access would raise SIGBUS. With the offset in the map.
+    /// - [`Error::OutOfRange`], [`Error::Unaligned`], [`Error::Protected`]: as for [`load`](Self::load). A page of a private map
+    ///   that is only read is `Protected`, too: the kernel has nobody to wait for there.
+    /// - [`Error::Unreachable`]: the page cannot be had: an access would raise SIGBUS, or `protect_range` hides it. With the offset
+    ///   in the map.
     /// - [`Error::Lost`]: a contained map lost that page, or lost another that was not acknowledged.
     /// - [`Error::Sys`]: a filter of system calls refuses futex(2).
     ///
@@ -99,7 +101,7 @@ impl Shared<'_> {
             Err(Errno::AGAIN) => Ok(Waited::Changed),
             Err(Errno::TIMEDOUT) => Ok(Waited::TimedOut),
             Err(Errno::INTR) => Ok(Waited::Interrupted),
-            Err(errno) => Err(refused(errno, at)),
+            Err(errno) => Err(self.refused(errno, at)),
         }
     }
 
@@ -123,7 +125,9 @@ impl Shared<'_> {
         }
         // SAFETY: `word` has checked it.
         let woken = unsafe { sys::futex_wake_shared(word, count) };
-        woken.map_err(|errno| refused(errno, word.addr().wrapping_sub(self.map.as_ptr().addr())))
+        woken.map_err(|errno| {
+            self.refused(errno, word.addr().wrapping_sub(self.map.as_ptr().addr()))
+        })
     }
 
     /// Where a contained map has lost the page, nobody can wake who sleeps there. The kernel's own look at the word raises no
@@ -149,13 +153,14 @@ impl Shared<'_> {
     const fn check_word(self, _: usize, _: Span) -> Result<(), Error> {
         Ok(())
     }
-}
 
-#[cold]
-fn refused(errno: Errno, at: usize) -> Error {
-    let offset = to_u64(at);
-    match errno {
-        Errno::FAULT => Error::Unreachable { offset },
-        errno => Error::of_range(Call::Futex, errno, offset, 4),
+    #[cold]
+    fn refused(self, errno: Errno, at: usize) -> Error {
+        let offset = to_u64(at);
+        match errno {
+            Errno::FAULT if self.access.allows(Access::PRIVATE) => Error::Protected,
+            Errno::FAULT => Error::Unreachable { offset },
+            errno => Error::of_range(Call::Futex, errno, offset, 4),
+        }
     }
 }
