@@ -33,14 +33,14 @@ impl Shared<'_> {
     /// The kernel looks at the word before it sleeps: who first changes it and then wakes is never missed. It orders nothing:
     /// read what the peer stored after [`load_acquire`](Self::load_acquire) has shown the new number.
     ///
-    /// A peer that is not trusted can wake this at any time, or let it sleep: give a timeout. A peer that dies wakes nobody, and
+    /// A peer that is not trusted can wake this at any time, or let it sleep: give a timeout. A peer that dies sends no wake, and
     /// neither does one that truncates the file. So wait for 100 ms, say, and look meanwhile whether the peer is there: a pidfd, or
     /// the socket that you share, is readable when it has ended.
     ///
     /// # Errors
     ///
     /// - [`Error::OutOfRange`], [`Error::Unaligned`], [`Error::Protected`]: as for [`load`](Self::load). A page of a private map
-    ///   that is only read is `Protected`, too: the kernel has nobody to wait for there.
+    ///   that is only read is `Protected`, too: the kernel does not wait there.
     /// - [`Error::Unreachable`]: the page cannot be had: an access would raise SIGBUS, or `protect_range` hides it. With the offset
     ///   in the map.
     /// - [`Error::Lost`]: a contained map lost that page, or lost another that was not acknowledged.
@@ -130,7 +130,7 @@ impl Shared<'_> {
         })
     }
 
-    /// Where a contained map has lost the page, nobody can wake who sleeps there. The kernel's own look at the word raises no
+    /// Where a contained map has lost the page, no wake comes. The kernel's own look at the word raises no
     /// SIGBUS, by which the loss is noticed.
     #[cfg(feature = "fault")]
     fn check_word(self, offset: usize, span: Span) -> Result<(), Error> {
