@@ -1,4 +1,4 @@
-//! Sleeping at a word of shared memory, and being woken: by another process, by nobody, and by one that takes the page away.
+//! Sleeping at a word of shared memory, and being woken: by another process, by the clock or a signal, and by a page that is gone.
 
 use std::time::{Duration, Instant};
 

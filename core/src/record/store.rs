@@ -44,7 +44,8 @@ struct Tail {
 /// log has all records that were committed, perhaps some that were appended after them, in order and in whole.
 ///
 /// The first change after opening, or after a commit that failed, first commits what is there: a process that was killed may have
-/// left it in memory alone. That is one flush of the device more.
+/// left it in memory alone. That is one flush of the device more. So is a record of a log that does not fit into its segment: all
+/// that was put before it is committed then.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ pub(crate) fn dirty_pages(file: &File, len: usize) -> Option<u64> {
     (result == 0).then_some(stat[1] + stat[2])
 }
 
-/// Takes a file's clean pages out of the page cache. Nobody has them mapped.
+/// Takes a file's clean pages out of the page cache. They are mapped nowhere.
 pub(crate) fn drop_cached(file: &File) {
     // SAFETY: changes no memory of this process.
     let result = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };

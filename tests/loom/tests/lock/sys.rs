@@ -66,7 +66,7 @@ pub(crate) mod bare {
         Some(ID.with(|id| *id))
     }
 
-    /// Nobody ends here while it has the lock.
+    /// No thread ends here while it has the lock.
     pub(crate) fn signal_thread(_: u32, _: usize) -> Result<(), Errno> {
         Ok(())
     }
