@@ -341,7 +341,7 @@ fn main() {
     drop(map1);  // Unmap(1)
     disk.fail(); // Fail
     disk.recover(); // Work
-    fill_with(&filler); filler.sync_all().unwrap(); // Fill
+    fill_with(&filler); // Fill
     filler.set_len(0).unwrap(); // Empty
     println!("{:?}", peer.sync_all()); // Told
     MmapRaw::map_raw(&peer).map(|map| map.start_writeback(&peer, 0, map.len())); // WriteBack

@@ -222,7 +222,6 @@ fn a_full_disk_has_its_kind() {
     holes.set_len(1 << 20).unwrap();
     let filler = disk.create("filler");
     rawmap_tests::disk::fill_with(&filler);
-    filler.sync_all().unwrap();
     let map = rawmap::MmapRaw::map_raw(&holes).unwrap();
     map.prefault_read(0, 1 << 20).unwrap();
     let refused = map.prefault_write(70_000, 10).unwrap_err();

@@ -252,7 +252,7 @@ fn event(on: Option<On>, step: Step) -> Option<String> {
             "disk.recover(); if let Some(had) = had.take() { disk.put_back(&had); }".to_owned()
         }
         Step::Work => disk("recover"),
-        Step::Fill => filler("fill_with(&filler); filler.sync_all().unwrap();"),
+        Step::Fill => filler("fill_with(&filler);"),
         Step::Empty => filler("filler.set_len(0).unwrap();"),
         Step::Told => "println!(\"{:?}\", peer.sync_all());".to_owned(),
         Step::WriteBack => {

@@ -321,8 +321,6 @@ impl<'g> World<'g> {
         if full && !self.causes.fails {
             // Else the filler's own blocks are refused.
             self.causes.limits.without(|| fill_with(filler));
-            // SAFETY: plain system call.
-            unsafe { libc::fsync(filler.as_raw_fd()) };
             self.causes.was_full = true;
             self.causes.full = true;
         } else if !full {
