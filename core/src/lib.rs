@@ -58,7 +58,7 @@ pub use page::PageSize;
 pub use protection::Protection;
 pub use raw::{MmapRaw, RemapOptions};
 pub use reserve::reserve;
-pub use shared::{Shared, Waited, Word};
+pub use shared::{Mail, Mailbox, Shared, Waited, Word};
 pub use span::Span;
 /// The trait that constructors take a file by: std's with the feature `std`, else rustix's.
 pub use sys::AsFd;

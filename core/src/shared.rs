@@ -12,11 +12,15 @@
 )]
 
 mod copy;
+mod mailbox;
+mod sequence;
 mod wait;
 mod word;
 
 use core::fmt;
+use core::sync::atomic;
 
+pub use self::mailbox::{Mail, Mailbox};
 pub use self::wait::Waited;
 pub use self::word::Word;
 use crate::error::Error;
@@ -28,7 +32,7 @@ use crate::span::Span;
 ///
 /// It makes no references to them: single words are read and written atomically, many bytes are copied in and
 /// out. A copy while another thread or process writes gives some of the old bytes and some of the new ones, and that is
-/// all: nothing is undefined. Words are in the machine's byte order. Offsets are from the start of the view, in bytes;
+/// all: nothing is undefined. A [`Mailbox`] copies whole values. Words are in the machine's byte order. Offsets are from the start of the view, in bytes;
 /// an atomic access needs an *address* that is a multiple of its width.
 ///
 /// Loads and stores are relaxed where the name does not say otherwise: they order nothing. Changes that
@@ -45,43 +49,19 @@ use crate::span::Span;
 ///
 /// # Examples
 ///
-/// A consistent copy of a record that another process changes, by a sequence number that is odd meanwhile. The
-/// peer is not trusted to ever finish:
-///
 /// ```
-/// use core::sync::atomic::{Ordering, fence};
-/// use rawmap_core::{Error, MmapOptions, Shared};
-///
-/// /// The number at 0, the record from 8 on.
-/// fn write(view: Shared<'_>, record: &[u8]) -> Result<(), Error> {
-///     let odd = view.load::<u32>(0)? | 1; // Odd already, if a writer died.
-///     view.store(0, odd)?;
-///     fence(Ordering::Release);
-///     view.write(8, record)?;
-///     view.store_release(0, odd.wrapping_add(1))
-/// }
-///
-/// /// `false` if the record changed all the time.
-/// fn read(view: Shared<'_>, record: &mut [u8]) -> Result<bool, Error> {
-///     for _ in 0..1000 {
-///         let before: u32 = view.load_acquire(0)?;
-///         view.read(8, record)?;
-///         fence(Ordering::Acquire);
-///         if before % 2 == 0 && view.load::<u32>(0)? == before {
-///             return Ok(true);
-///         }
-///     }
-///     Ok(false)
-/// }
+/// use rawmap_core::{Error, MmapOptions};
 ///
 /// let map = MmapOptions::new().len(4096).map_anon_shared()?;
-/// write(map.shared(), b"speed 12")?;
-/// let mut record = [0; 8];
-/// assert!(read(map.shared(), &mut record)?);
-/// assert_eq!(&record, b"speed 12");
-/// // A peer that dies while it writes.
-/// map.shared().store(0, 3u32)?;
-/// assert!(!read(map.shared(), &mut record)?);
+/// let view = map.shared();
+/// view.write(8, b"frame 1")?;
+/// view.store_release(0, 1_u32)?;
+///
+/// let mut bytes = [0; 7];
+/// if view.load_acquire::<u32>(0)? == 1 {
+///     view.read(8, &mut bytes)?;
+/// }
+/// assert_eq!(&bytes, b"frame 1");
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy)]

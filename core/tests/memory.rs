@@ -10,7 +10,7 @@
     reason = "a test: small numbers, and what is wrong has to end it"
 )]
 
-use rawmap_core::{MmapMut, MmapRaw, Tracked};
+use rawmap_core::{Mail, Mailbox, MmapMut, MmapRaw, Tracked};
 
 const LEN: usize = 2 * 4096;
 
@@ -87,6 +87,30 @@ fn threads_share_words() {
         let mut bytes = [0; 5];
         shared.read(8, &mut bytes).unwrap();
         assert_eq!(&bytes, b"hello");
+    });
+}
+
+#[test]
+fn threads_share_a_mailbox() {
+    let map = raw();
+    std::thread::scope(|scope| {
+        let shared = map.shared();
+        scope.spawn(move || {
+            let mut mailbox = Mailbox::new(shared, 4, 11).unwrap();
+            for number in 1..=8 {
+                assert_eq!(mailbox.write(&[number; 11]), Ok(number.into()));
+            }
+        });
+        let mailbox = Mailbox::new(shared, 4, 11).unwrap();
+        let (mut seen, mut bytes) = (0, [0; 11]);
+        while seen < 8 {
+            if let Mail::Value(number) = mailbox.read(&mut bytes).unwrap() {
+                assert_eq!(bytes, [number as u8; 11]);
+                assert!(number >= seen);
+                seen = number;
+            }
+            std::thread::yield_now();
+        }
     });
 }
 

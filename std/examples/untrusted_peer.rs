@@ -20,10 +20,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::sync::atomic::{Ordering, fence};
 
 use rawmap::memfd::MemfdOptions;
-use rawmap::{Error, MmapOptions, MmapRaw, Shared};
+use rawmap::{Error, Mail, Mailbox, MmapOptions, MmapRaw};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -31,9 +30,9 @@ use rustix::net::{
 
 /// Bytes of the memory that is shared.
 const LEN: usize = 65_536;
-/// A record is behind its sequence number, which is odd while it is written.
-const RECORD: usize = 64;
 const RECORD_LEN: usize = 16;
+/// Behind the mailbox with the record.
+const BEHIND: usize = Mailbox::HEAD + RECORD_LEN;
 
 fn main() -> io::Result<()> {
     let (socket, peers) = UnixStream::pair()?;
@@ -61,8 +60,9 @@ fn this_process(mut socket: UnixStream, child: libc::pid_t) -> io::Result<()> {
     // Memory that it cannot: sealed.
     let sealed = MemfdOptions::new().create("sealed")?;
     sealed.set_len(LEN as u64)?;
-    let mailbox = MmapOptions::new().map_raw_sealed(&sealed)?;
-    write_record(mailbox.shared(), b"written by owner")?;
+    let memory = MmapOptions::new().map_raw_sealed(&sealed)?;
+    let mut mailbox = Mailbox::new(memory.shared(), 0, RECORD_LEN)?;
+    mailbox.write(b"written by owner")?;
     hand_over(&socket, &plain)?;
     hand_over(&socket, &sealed)?;
 
@@ -88,7 +88,7 @@ fn this_process(mut socket: UnixStream, child: libc::pid_t) -> io::Result<()> {
         "3. The peer tried the same with the sealed one: the length is {}.",
         sealed.metadata()?.len()
     );
-    println!("   A record in it: {}", read_record(mailbox.shared())?);
+    println!("   A record in it: {}", record_of(&mailbox)?);
     answer(&mut socket)?;
 
     // It dies now. Nobody answers any more.
@@ -102,16 +102,13 @@ fn this_process(mut socket: UnixStream, child: libc::pid_t) -> io::Result<()> {
         "4. The peer is gone ({:?} from its socket): {status}",
         end.ok()
     );
-    println!(
-        "   A record in the sealed memory: {}",
-        read_record(mailbox.shared())?
-    );
-    let scribbled = mailbox.shared().load::<u32>(RECORD + RECORD_LEN)?;
+    println!("   A record in the sealed memory: {}", record_of(&mailbox)?);
+    let scribbled: u32 = memory.shared().load(BEHIND)?;
     println!("   What it scribbled is data, and is checked as such: {scribbled:#x}");
 
     // And on it goes: the memory is this process's again.
-    write_record(mailbox.shared(), b"owner goes on ok")?;
-    println!("5. {}", read_record(mailbox.shared())?);
+    mailbox.write(b"owner goes on ok")?;
+    println!("5. {}", record_of(&mailbox)?);
     Ok(())
 }
 
@@ -134,13 +131,12 @@ fn peer(mut socket: UnixStream) -> io::Result<()> {
     answer(&mut socket)?;
     wait_for(&mut socket)?;
 
-    let mailbox = MmapOptions::new().map_raw(&sealed)?;
-    let view = mailbox.shared();
-    view.fill(RECORD + RECORD_LEN, 4, 0xdb)?;
-    // A write that never ends.
-    let number: u32 = view.load(0)?;
-    view.store(0, number.wrapping_add(1))?;
-    view.write(RECORD, b"half a reco")?;
+    let map = MmapOptions::new().map_raw(&sealed)?;
+    let view = map.shared();
+    view.fill(BEHIND, 4, 0xdb)?;
+    // A write that never ends: the number is odd.
+    view.fetch_add(0, 1_u32)?;
+    view.write(Mailbox::HEAD, b"half a reco")?;
     // SAFETY: a signal to this process.
     unsafe { libc::raise(libc::SIGKILL) };
     Ok(())
@@ -155,27 +151,13 @@ fn text_of(map: &MmapRaw) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn write_record(view: Shared<'_>, record: &[u8; RECORD_LEN]) -> Result<(), Error> {
-    // From an even number, whatever the peer left.
-    let number = view.load::<u32>(0)? & !1;
-    view.store(0, number.wrapping_add(1))?;
-    fence(Ordering::Release);
-    view.write(RECORD, record)?;
-    view.store_release(0, number.wrapping_add(2))
-}
-
-/// A consistent copy of the record, or why there is none. A peer is not waited for: it may have died.
-fn read_record(view: Shared<'_>) -> Result<String, Error> {
+/// A whole record, or why there is none. A peer is not waited for: it may have died.
+fn record_of(mailbox: &Mailbox<'_>) -> Result<String, Error> {
     let mut record = [0; RECORD_LEN];
-    for _ in 0..1000 {
-        let before: u32 = view.load_acquire(0)?;
-        view.read(RECORD, &mut record)?;
-        fence(Ordering::Acquire);
-        if before.is_multiple_of(2) && view.load::<u32>(0)? == before {
-            return Ok(String::from_utf8_lossy(&record).into_owned());
-        }
-    }
-    Ok("none: a write has not come to its end".to_owned())
+    Ok(match mailbox.read(&mut record)? {
+        Mail::Value(number) => format!("{number}, {}", String::from_utf8_lossy(&record)),
+        none => format!("none: {none:?}"),
+    })
 }
 
 fn answer(socket: &mut UnixStream) -> io::Result<()> {

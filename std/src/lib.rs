@@ -42,7 +42,7 @@ pub use rawmap_core::device;
 #[cfg(feature = "record")]
 pub use rawmap_core::record;
 pub use rawmap_core::{
-    Advice, Call, Commit, DirtyRanges, Errno, Error, Guarded, MayChange, PageSize, Protection,
-    RemapOptions, Shared, Span, Tracked, UncheckedAdvice, Waited, Word, adapter, page_size,
-    reserve,
+    Advice, Call, Commit, DirtyRanges, Errno, Error, Guarded, Mail, Mailbox, MayChange, PageSize,
+    Protection, RemapOptions, Shared, Span, Tracked, UncheckedAdvice, Waited, Word, adapter,
+    page_size, reserve,
 };

@@ -8,6 +8,7 @@ mod foreign;
 mod guards;
 mod limits;
 mod locks;
+mod mailbox;
 mod memfd;
 mod peer;
 mod places;

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use embedded_storage::nor_flash::NorFlash as _;
 use rawmap_core::adapter::{Cursor, Flash, Overwrite};
 use rawmap_core::memfd::{MemfdOptions, Seals, add_seals};
-use rawmap_core::{Advice, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, SharedTracked, Tracked, UncheckedAdvice};
+use rawmap_core::{Advice, Mailbox, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, SharedTracked, Tracked, UncheckedAdvice};
 use rawmap_tests::disk::{FailingDisk, On, fill_with};
 
 #[path = "../walk/event.rs"]
@@ -62,6 +62,7 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192)); // Resident(1)
     println!("{:?}", map1.shared().swap(0, 117901063_u32)); // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().wait(0, 0, Some(std::time::Duration::ZERO))); // Wait(1, At(0, 0))
+    println!("{:?}", Mailbox::new(map1.shared(), 0, 8).and_then(|mut mailbox| Ok((mailbox.write(&[7; 8]), mailbox.read(&mut [0; 8]))))); // Mail(1, At(0, 0), 7)
     println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() })); // Beside(1)
     println!("{:?}", map1.acknowledge_lost()); // Acknowledge(1)
     println!("{:?}", unsafe { map1.grow(&file1, 12288) }); // Grow(1, 3)
@@ -88,6 +89,7 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192)); // Resident(1)
     println!("{:?}", map1.shared().swap(0, 117901063_u32)); // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().wait(0, 0, Some(std::time::Duration::ZERO))); // Wait(1, At(0, 0))
+    println!("{:?}", Mailbox::new(map1.shared(), 0, 8).and_then(|mut mailbox| Ok((mailbox.write(&[7; 8]), mailbox.read(&mut [0; 8]))))); // Mail(1, At(0, 0), 7)
     println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() })); // Beside(1)
     println!("{:?}", map1.acknowledge_lost()); // Acknowledge(1)
     println!("{:?}", unsafe { map1.grow(&file1, 12288) }); // Grow(1, 3)
@@ -157,6 +159,7 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192)); // Resident(1)
     println!("{:?}", map1.shared().swap(0, 117901063_u32)); // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().wait(0, 0, Some(std::time::Duration::ZERO))); // Wait(1, At(0, 0))
+    println!("{:?}", Mailbox::new(map1.shared(), 0, 8).and_then(|mut mailbox| Ok((mailbox.write(&[7; 8]), mailbox.read(&mut [0; 8]))))); // Mail(1, At(0, 0), 7)
     println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() })); // Beside(1)
     println!("{:?}", map1.acknowledge_lost()); // Acknowledge(1)
     println!("{:?}", unsafe { map1.grow(&file1, 12288) }); // Grow(1, 3)
@@ -183,6 +186,7 @@ fn main() {
     println!("{:?}", map1.resident_pages(0, 8192)); // Resident(1)
     println!("{:?}", map1.shared().swap(0, 117901063_u32)); // Word(1, At(0, 0), 7)
     println!("{:?}", map1.shared().wait(0, 0, Some(std::time::Duration::ZERO))); // Wait(1, At(0, 0))
+    println!("{:?}", Mailbox::new(map1.shared(), 0, 8).and_then(|mut mailbox| Ok((mailbox.write(&[7; 8]), mailbox.read(&mut [0; 8]))))); // Mail(1, At(0, 0), 7)
     println!("{:?}", std::thread::scope(|scope| { scope.spawn(|| map1.retry_flush()); map1.flush().is_ok() })); // Beside(1)
     println!("{:?}", map1.acknowledge_lost()); // Acknowledge(1)
     println!("{:?}", unsafe { map1.grow(&file1, 12288) }); // Grow(1, 3)

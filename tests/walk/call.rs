@@ -276,12 +276,22 @@ impl World<'_> {
         {
             return self.leave_out();
         }
-        let map = self.maps[slot].as_mut().expect("it was touched");
         let bytes = vec![byte; len];
+        let map = self.maps[slot].as_mut().expect("it was touched");
         let durable = map.subject.write(offset, &bytes);
+        self.wrote(slot, offset, &bytes);
+        match durable {
+            Some(result) => self.judge(slot, CHIP, result, Stored::Range(offset, len)),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes were written through a map, after `touch`.
+    pub(crate) fn wrote(&mut self, slot: usize, offset: usize, bytes: &[u8]) {
+        let len = bytes.len();
+        let map = self.maps[slot].as_mut().expect("it was called");
         if map.private {
-            map.written
-                .extend((offset..offset + len).map(|at| (at, byte)));
+            map.written.extend((offset..).zip(bytes.iter().copied()));
         }
         if matches!(
             map.subject,
@@ -290,18 +300,14 @@ impl World<'_> {
             map.pending
                 .push(map.first + offset..map.first + offset + len);
         }
-        let map = self.maps[slot].as_ref().expect("as before");
         for number in map
             .page_range(offset, len)
             .filter(|number| !map.replaced[*number] && !map.private)
         {
-            let from = map.place(number).max(map.first + offset);
-            let to = (map.place(number) + page()).min(map.first + offset + len);
-            self.model.write(from, &bytes[..to - from]);
-        }
-        match durable {
-            Some(result) => self.judge(slot, CHIP, result, Stored::Range(offset, len)),
-            None => Ok(()),
+            let start = map.first + offset;
+            let from = map.place(number).max(start);
+            let to = (map.place(number) + page()).min(start + len);
+            self.model.write(from, &bytes[from - start..to - start]);
         }
     }
 
@@ -351,6 +357,7 @@ impl World<'_> {
         | Step::Recover(slot)
         | Step::Word(slot, ..)
         | Step::Wait(slot, ..)
+        | Step::Mail(slot, ..)
         | Step::Erase(slot, ..)
         | Step::Resident(slot)
         | Step::Beside(slot)
@@ -429,6 +436,7 @@ impl World<'_> {
             Step::Beside(_) => self.beside(slot),
             Step::Word(_, at, byte) => self.word(slot, within(at), byte),
             Step::Wait(_, at) => self.wait(slot, within(at)),
+            Step::Mail(_, at, byte) => self.mail(slot, within(at), byte),
             Step::Erase(_, at) => self.erase(slot, within(at)),
             step => self.of_raw(step, slot, &within, &clip),
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rawmap_core::memfd::{self, Seals, add_seals};
-use rawmap_core::{Advice, Call, Errno, Error, Protection, RemapOptions, UncheckedAdvice};
+use rawmap_core::{
+    Advice, Call, Errno, Error, Mail, Mailbox, Protection, RemapOptions, UncheckedAdvice,
+};
 
 use crate::event;
 use crate::judge::{CHIP, Stored, Verdict};
@@ -302,7 +304,6 @@ impl World<'_> {
         self.or_cause("recover", result, false)
     }
 
-    /// An atomic word is exchanged with another.
     pub(crate) fn wait(&mut self, slot: usize, offset: usize) -> Verdict {
         let map = self.maps[slot].as_ref().expect("it was called");
         let Some(raw) = map.subject.raw() else {
@@ -333,6 +334,7 @@ impl World<'_> {
         }
     }
 
+    /// An atomic word is exchanged with another.
     pub(crate) fn word(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
         let map = self.maps[slot].as_ref().expect("it was called");
         let Some(raw) = map.subject.raw() else {
@@ -358,15 +360,51 @@ impl World<'_> {
         let new = [byte; 4];
         match raw.shared().swap(offset, u32::from_ne_bytes(new)) {
             Ok(old) => {
-                if !map.replaced[map.page_range(offset, 1).start] && !private {
-                    if old.to_ne_bytes() != self.model.live()[first..first + 4] {
-                        return Err(format!("swap: {old:#x} was there"));
-                    }
-                    self.model.write(first, &new);
+                if !map.replaced[map.page_range(offset, 1).start]
+                    && !private
+                    && old.to_ne_bytes() != self.model.live()[first..first + 4]
+                {
+                    return Err(format!("swap: {old:#x} was there"));
                 }
+                self.wrote(slot, offset, &new);
                 Ok(())
             }
             Err(error) => self.has_cause("swap", &error),
+        }
+    }
+
+    /// A value is written to a mailbox, and read.
+    pub(crate) fn mail(&mut self, slot: usize, offset: usize, byte: u8) -> Verdict {
+        const LEN: usize = 8;
+        let map = self.maps[slot].as_ref().expect("it was called");
+        let (Subject::Raw(_) | Subject::Kept(_), Some(raw)) = (&map.subject, map.subject.raw())
+        else {
+            return self.leave_out();
+        };
+        let Some(offset) = offset.checked_sub(raw.as_ptr().addr().wrapping_add(offset) % 4) else {
+            return self.leave_out();
+        };
+        let all = Mailbox::HEAD + LEN;
+        if offset + all > raw.len() || !self.touch(slot, offset, all, true) {
+            return self.leave_out();
+        }
+        let map = self.maps[slot].as_ref().expect("as before");
+        let view = map.subject.raw().expect("as before").shared();
+        let (new, mut bytes) = ([byte; LEN], [0; LEN]);
+        let mail = Mailbox::new(view, offset, LEN).and_then(|mut mailbox| {
+            let number = mailbox.write(&new)?;
+            Ok((number, mailbox.read(&mut bytes)?, view.load::<u32>(offset)?))
+        });
+        match mail {
+            Ok((number, mail, word)) => {
+                if mail != Mail::Value(number) || bytes != new {
+                    return Err(format!("mail: {mail:?} and {bytes:?} after {number}"));
+                }
+                self.wrote(slot, offset, &word.to_ne_bytes());
+                self.wrote(slot, offset + Mailbox::HEAD, &new);
+                Ok(())
+            }
+            Err(error) => self.has_cause("mail", &error),
         }
     }
 

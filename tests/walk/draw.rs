@@ -108,6 +108,7 @@ fn call() -> BoxedStrategy<Step> {
         2 => slot.clone().prop_map(Recover),
         1 => pages.prop_map(|(p, q)| Reserve(p, q)),
         1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Word(s, a, b)),
+        1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Mail(s, a, b)),
         1 => (slot.clone(), at()).prop_map(|(s, a)| Erase(s, a)),
         1 => slot.clone().prop_map(Resident),
         1 => (slot.clone(), at(), 1u8..).prop_map(|(s, a, b)| Together(s, a, b)),

@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt as _;
 use embedded_storage::nor_flash::NorFlash as _;
 use rawmap_core::adapter::{Cursor, Flash, Overwrite};
 use rawmap_core::memfd::{MemfdOptions, Seals, add_seals};
-use rawmap_core::{Advice, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, SharedTracked, Tracked, UncheckedAdvice};
+use rawmap_core::{Advice, Mailbox, MmapMut, MmapOptions, MmapRaw, Protection, RemapOptions, SharedTracked, Tracked, UncheckedAdvice};
 use rawmap_tests::disk::{FailingDisk, On, fill_with};
 
 #[path = "../walk/event.rs"]
@@ -451,6 +451,10 @@ fn call(map: &mut Map, name: &str, step: Step) -> Option<String> {
                 map.within(at)
             ))
         }
+        Step::Mail(_, at, byte) if is_raw => say(format!(
+            "Mailbox::new({name}.shared(), {}, 8).and_then(|mut mailbox| Ok((mailbox.write(&[{byte}; 8]), mailbox.read(&mut [0; 8]))))",
+            map.within(at)
+        )),
         Step::Erase(_, at) if is_chip => {
             let offset = map.within(at) / BLOCK * BLOCK;
             say(format!("{name}.erase({offset}, {})", offset + BLOCK))

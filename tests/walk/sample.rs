@@ -57,6 +57,7 @@ fn sample() -> Vec<Step> {
             Step::Resident(slot),
             Step::Word(slot, from, 7),
             Step::Wait(slot, from),
+            Step::Mail(slot, from, 7),
             Step::Erase(slot, at),
             Step::Together(slot, from, 7),
             Step::Beside(slot),

@@ -142,6 +142,8 @@ pub enum Step {
     Word(u8, At, u8),
     /// A wait for a word, of no time, and a wake.
     Wait(u8, At),
+    /// A value goes through a mailbox.
+    Mail(u8, At, u8),
     /// A block of a chip is erased.
     Erase(u8, At),
     /// How many pages are in memory.
@@ -222,6 +224,7 @@ pub const CALLS: &[&str] = &[
     "Reserve",
     "Word",
     "Wait",
+    "Mail",
     "Erase",
     "Resident",
     "Together",
