@@ -34,6 +34,7 @@ mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
 mod guarded;
+mod locked;
 mod map;
 pub mod memfd;
 mod options;

@@ -44,9 +44,11 @@ pub use self::page_size::page_size;
 pub(crate) use self::touch::*;
 // The other modules get rustix's types from here.
 pub use rustix::fd::AsFd;
-use rustix::fd::AsRawFd;
+pub(crate) use rustix::fd::AsRawFd;
 pub(crate) use rustix::fd::BorrowedFd;
 pub use rustix::fd::OwnedFd;
+#[cfg(feature = "device")]
+pub(crate) use rustix::fd::RawFd;
 pub(crate) use rustix::fs::{FileType, MemfdFlags, SealFlags};
 pub(crate) use rustix::io::Errno;
 pub(crate) use rustix::mm::Advice as AdviceNumber;

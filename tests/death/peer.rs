@@ -19,11 +19,11 @@ fn a_peer_truncates_scribbles_and_dies() {
         "Reading it is an error, not the end: bytes of the map from offset 0 on are lost",
         "(the peer: Operation not permitted (os error 1))",
         "the length is 65536",
-        "A record in it: written by owner",
+        "A record in it: 1, written by owner",
         "signal: 9 (SIGKILL)",
-        "none: a write has not come to its end",
+        "none: Unfinished",
         "0xdbdbdbdb",
-        "5. owner goes on ok",
+        "5. 2, owner goes on ok",
     ] {
         assert!(said.contains(line), "{line}");
     }

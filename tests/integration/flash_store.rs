@@ -135,7 +135,7 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
     let path = dir.path().join("chip.bin");
     let kills = rounds(1000);
     // An emulator takes a while to start.
-    let mut longest: u64 = if is_slow() { 1_500_000 } else { 25_000 };
+    let mut longest: u64 = if is_slow() { 400_000 } else { 25_000 };
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut promised = Promised::default();
     let mut under_way: Option<Act> = None;

@@ -12,7 +12,7 @@ const ORDER: [&[&str]; 11] = [
     &["sys"],
     &["fault"],
     &["raw"],
-    &["map", "shared", "reserve", "memfd"],
+    &["map", "shared", "reserve", "memfd", "locked"],
     &["options", "tracked", "guarded"],
     &["backing"],
     &["device", "record", "adapter"],

@@ -15,7 +15,10 @@ use crate::world::{Mapped, World, page};
 /// What user-mode QEMU cannot: it has no mremap(2) of 0 bytes, by which pages of other protections are reached, and none of
 /// a map that is more than one VMA. And limits are its own.
 fn is_beyond_emulators(step: &Step) -> bool {
-    let splits = matches!(step, Step::Advise(..) | Step::Lock(..) | Step::Unlock(..));
+    let splits = matches!(
+        step,
+        Step::Advise(..) | Step::Lock(..) | Step::LockWritable(..) | Step::Unlock(..)
+    );
     let only = matches!(
         step,
         Step::Map {
@@ -348,6 +351,7 @@ impl World<'_> {
         | Step::ProtectAll(slot, ..)
         | Step::Advise(slot, ..)
         | Step::Lock(slot, ..)
+        | Step::LockWritable(slot, ..)
         | Step::Unlock(slot, ..)
         | Step::PrefaultRead(slot, ..)
         | Step::PrefaultWrite(slot, ..)

@@ -109,13 +109,19 @@ impl World<'_> {
                             .any(|number| map.may[number] == 0 || self.is_missing(map, number)));
                 self.or_cause("lock", result, odd)
             }
-            Step::PrefaultRead(_, at, len) | Step::PrefaultWrite(_, at, len) => {
+            Step::PrefaultRead(_, at, len)
+            | Step::PrefaultWrite(_, at, len)
+            | Step::LockWritable(_, at, len) => {
                 let (offset, len) = clip(at, len);
-                let writes = matches!(step, Step::PrefaultWrite(..));
-                let result = if writes {
-                    raw.prefault_write(offset, len)
-                } else {
-                    raw.prefault_read(offset, len)
+                let writes = !matches!(step, Step::PrefaultRead(..));
+                let result = match step {
+                    Step::LockWritable(..) => {
+                        map.locked = true;
+                        map.split |= len > 0;
+                        raw.lock_writable(offset, len)
+                    }
+                    Step::PrefaultWrite(..) => raw.prefault_write(offset, len),
+                    _ => raw.prefault_read(offset, len),
                 };
                 let map = self.maps[slot].as_ref().expect("as before");
                 let pages = map.page_range(offset, len);

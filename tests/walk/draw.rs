@@ -99,6 +99,7 @@ fn call() -> BoxedStrategy<Step> {
         1 => (slot.clone(), 0..3u8).prop_map(|(s, to)| ProtectAll(s, to)),
         1 => (range.clone(), hint).prop_map(|((s, a, l), hint)| Advise(s, a, l, hint)),
         1 => range.clone().prop_map(|(s, a, l)| Lock(s, a, l)),
+        1 => range.clone().prop_map(|(s, a, l)| LockWritable(s, a, l)),
         1 => range.clone().prop_map(|(s, a, l)| Unlock(s, a, l)),
         1 => range.clone().prop_map(|(s, a, l)| PrefaultRead(s, a, l)),
         1 => range.prop_map(|(s, a, l)| PrefaultWrite(s, a, l)),

@@ -420,14 +420,16 @@ fn call(map: &mut Map, name: &str, step: Step) -> Option<String> {
             };
             of_raw(format!("{un}lock_range({offset}, {len})"))
         }
-        Step::PrefaultRead(_, at, len) | Step::PrefaultWrite(_, at, len) => {
+        Step::PrefaultRead(_, at, len)
+        | Step::PrefaultWrite(_, at, len)
+        | Step::LockWritable(_, at, len) => {
             let (offset, len) = map.clip(at, len);
-            let how = if matches!(step, Step::PrefaultRead(..)) {
-                "read"
-            } else {
-                "write"
+            let call = match step {
+                Step::PrefaultRead(..) => "prefault_read",
+                Step::PrefaultWrite(..) => "prefault_write",
+                _ => "lock_writable",
             };
-            of_raw(format!("prefault_{how}({offset}, {len})"))
+            of_raw(format!("{call}({offset}, {len})"))
         }
         Step::Grow(_, pages) if !is_chip && map.kind != Kind::Only => {
             let new = map.new_len(pages);

@@ -51,6 +51,7 @@ fn sample() -> Vec<Step> {
             Step::Advise(slot, at, len, Hint::Random),
             Step::Advise(slot, at, len, Hint::DontNeed),
             Step::Lock(slot, at, len),
+            Step::LockWritable(slot, at, len),
             Step::Unlock(slot, at, len),
             Step::PrefaultRead(slot, at, len),
             Step::PrefaultWrite(slot, at, len),

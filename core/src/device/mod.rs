@@ -194,6 +194,55 @@ impl Window {
         Ok(())
     }
 
+    /// Reads as many registers in a row as `values` takes, from `offset` on: one load of their width for each, from the first to the last.
+    ///
+    /// For memory of a device, too: a copy by other means may take wider or unaligned loads, which raise SIGBUS there on some machines.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`read`](Self::read); then none was read.
+    #[inline]
+    pub fn read_slice<R: Register>(
+        &mut self,
+        offset: usize,
+        values: &mut [R],
+    ) -> Result<(), Error> {
+        let layout = Layout::for_value(&*values);
+        let mut register: *mut R = self.place(offset, layout, Access::READ)?.cast();
+        for value in values {
+            // SAFETY: as for `read_pure`: `place` has checked all of them.
+            *value = unsafe { R::load(register) };
+            register = register.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Writes registers in a row, from `offset` on: one store of their width for each of `values`, from the first to the last.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`write`](Self::write).
+    #[inline]
+    pub fn write_slice<R: Register>(&mut self, offset: usize, values: &[R]) -> Result<(), Error> {
+        let layout = Layout::for_value(values);
+        let mut register: *mut R = self.place(offset, layout, Access::WRITE)?.cast();
+        for value in values {
+            // SAFETY: as for `write`: `place` has checked all of them.
+            unsafe { R::store(register, *value) };
+            register = register.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Has all that was stored before reach the device before all that is stored after it.
+    ///
+    /// Between the last store to a window of [`map_write_combined`](pci::Function::map_write_combined) and the store to a register
+    /// that makes the device look at it. Other windows need none.
+    #[inline]
+    pub fn barrier(&mut self) {
+        register::barrier();
+    }
+
     /// Returns a typed register block at `offset`, for the crate safe-mmio.
     ///
     /// On aarch64 safe-mmio fixes its instructions as this crate does; elsewhere the compiler chooses them, and a
@@ -219,7 +268,8 @@ impl Window {
     }
 
     /// Returns a pointer to the first register, for an access of one's own. It is valid for as long as the window
-    /// lives. Never make a reference of it.
+    /// lives. Never make a reference of it, and never copy by it: memcpy takes loads and stores that overlap or are not aligned,
+    /// which raise SIGBUS on device memory of aarch64. There is [`read_slice`](Self::read_slice).
     #[must_use]
     #[inline]
     pub const fn as_mut_ptr(&mut self) -> *mut u8 {

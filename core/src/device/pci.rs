@@ -252,7 +252,7 @@ impl Function {
     ///   uses. Nothing else uses a BAR that is memory, in a way that the program relies on.
     /// - No other window or driver uses the registers at the same time, unless the device allows that.
     pub unsafe fn map(&self, bar: u8) -> Result<Window, Error> {
-        self.window(bar, true)
+        self.window(bar, "", Open::READ_WRITE)
     }
 
     /// Like [`map`](Self::map), for reading only: a write is [`Error::Protected`].
@@ -265,21 +265,34 @@ impl Function {
     ///
     /// - As for [`map`](Self::map).
     pub unsafe fn map_read_only(&self, bar: u8) -> Result<Window, Error> {
-        self.window(bar, false)
+        self.window(bar, "", Open::READ)
     }
 
-    fn window(&self, bar: u8, writable: bool) -> Result<Window, Error> {
+    /// Like [`map`](Self::map), with stores that the machine may combine and hold back: for frame buffers and other memory of a
+    /// prefetchable BAR, which is written several times as fast so. Never for registers.
+    ///
+    /// Stores reach the device later, together and in any order, until [`Window::barrier`]. The file `resourceN_wc` is there on aarch64,
+    /// x86 and powerpc only.
+    ///
+    /// # Errors
+    ///
+    /// - As for [`map`](Self::map). [`Problem::Unmappable`], too, where the BAR is not prefetchable, or the architecture has no such maps.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`map`](Self::map).
+    pub unsafe fn map_write_combined(&self, bar: u8) -> Result<Window, Error> {
+        self.window(bar, "_wc", Open::READ_WRITE)
+    }
+
+    fn window(&self, bar: u8, kind_of_map: &'static str, how: Open) -> Result<Window, Error> {
         let Bar { address, len, kind } = self.bar(bar)?;
         if kind == Kind::Port {
             return Err(Error::Device(Problem::PortBar { bar }));
         }
         let len = usize::try_from(len).map_err(|_| Error::TooLong { len })?;
-        let how = if writable {
-            Open::READ_WRITE
-        } else {
-            Open::READ
-        };
-        let file = match self.file("resource").decimal(bar.into()).open(how) {
+        let mut path = self.file("resource");
+        let file = match path.decimal(bar.into()).text(kind_of_map).open(how) {
             // The function is there, by the lines that were read, and this is not.
             Err(Failed(_, Errno::NOENT)) => {
                 return Err(Error::Device(Problem::Unmappable { bar }));
@@ -288,7 +301,7 @@ impl Function {
         };
         // The kernel maps whole pages of the machine: one that is longer than the BAR begins before it.
         let head = sys::page_size()?.offset_in_page_u64(address);
-        Window::new(&file, head, len, writable).map_err(|error| match error {
+        Window::new(&file, head, len, how == Open::READ_WRITE).map_err(|error| match error {
             Error::Sys {
                 call: Call::Mmap,
                 errno: Errno::INVAL,

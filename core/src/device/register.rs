@@ -66,6 +66,19 @@ macro_rules! registers {
     };
 }
 
+/// Orders stores to write-combined memory with those to registers, as devices see them.
+#[inline]
+pub(super) fn barrier() {
+    // SAFETY: no operands; it accesses nothing.
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    unsafe {
+        core::arch::asm!("dsb st", options(nostack, preserves_flags));
+    }
+    // mfence or a locked instruction, sync: these drain what is combined.
+    #[cfg(any(not(target_arch = "aarch64"), miri))]
+    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+}
+
 #[cfg(target_arch = "aarch64")]
 registers! {
     u8: reg, "ldrb {value:w}, [{address}]", "strb {value:w}, [{address}]";

@@ -104,3 +104,27 @@ fn errors_have_a_format_for_defmt() {
     has::<crate::error::Call>();
     has::<crate::error::MayChange>();
 }
+
+#[test]
+fn slices_are_accesses_in_a_row() {
+    let mut window = window(32);
+    window.write_slice(2, &[0x1122u16, 0x3344, 0x5566]).unwrap();
+    let mut halves = [0u16; 5];
+    window.read_slice(0, &mut halves).unwrap();
+    assert_eq!(halves, [0, 0x1122, 0x3344, 0x5566, 0]);
+    window.barrier();
+    window.write_slice(29, &[1u8, 2, 3]).unwrap();
+    let mut bytes = [0u8; 4];
+    window.read_slice(28, &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 1, 2, 3]);
+    let limit = 32;
+    let outside = |offset, len| Error::OutOfRange { offset, len, limit };
+    assert_eq!(window.write_slice(28, &[9u32, 9]), Err(outside(28, 8)));
+    assert_eq!(window.read_slice(31, &mut [0u8; 2]), Err(outside(31, 2)));
+    let crooked = |offset, align| Error::Unaligned { offset, align };
+    assert_eq!(window.write_slice(2, &[9u32]), Err(crooked(2, 4)));
+    window.read_slice(28, &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 1, 2, 3]);
+    window.read_slice::<u32>(32, &mut []).unwrap();
+    assert_eq!(window.write_slice::<u8>(33, &[]), Err(outside(33, 0)));
+}

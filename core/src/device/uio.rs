@@ -33,7 +33,7 @@ use super::{Problem, Window, pci};
 use crate::device::sysfs::{Failed, Path, decimal};
 use crate::error::{Call, Errno, Error};
 use crate::page::PageSize;
-use crate::sys::{self, AsFd, BorrowedFd, Open, OwnedFd};
+use crate::sys::{self, AsFd, AsRawFd, BorrowedFd, Open, OwnedFd, RawFd};
 
 const CLASS: &str = "/sys/class/uio";
 /// More than any driver's name has.
@@ -312,6 +312,13 @@ impl Uio {
 impl AsFd for Uio {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// For what takes numbers, as tokio, mio and async-io do.
+impl AsRawFd for Uio {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 

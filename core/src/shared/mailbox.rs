@@ -21,7 +21,7 @@ const TRIES: usize = 1000;
 ///
 /// A peer that can write to the memory can give any bytes under any number, and keep a reader from getting one. That is
 /// all: no access leaves the memory, no loop is endless. Check the copy before you use it. A page that a contained map lost reads as
-/// zeros, so as [`Mail::Empty`]: ask [`lost`](crate::MmapRaw::lost).
+/// zeros, so as [`Mail::Empty`]: ask `lost`.
 ///
 /// # In memory
 ///

@@ -1,0 +1,63 @@
+//! Pages that never fault.
+
+use crate::error::Error;
+use crate::raw::MmapRaw;
+
+impl MmapRaw {
+    /// `madvise(.., MADV_POPULATE_WRITE)` and `mlock` of `len` bytes at `offset` -- brings them into memory for writing, and keeps them
+    /// there. From then on no load and no store in these pages faults, until [`unlock_range`](Self::unlock_range).
+    ///
+    /// For the loop of a motor or a radio, with memory that no disk stores: anonymous, a [`memfd`](crate::memfd), a file on tmpfs. A page
+    /// of a file on a disk is written back, by a flush or by the kernel, and the next store to it faults.
+    /// [`lock_range`](Self::lock_range) alone says neither which page cannot be had, nor that a page can be written.
+    ///
+    /// The pages become dirty. Locks do not nest. After fork(2), a store to a private map copies the page: call it again.
+    ///
+    /// # What the kernel may still do
+    ///
+    /// It moves locked pages; a thread that accesses one meanwhile waits for it. Keep it from that:
+    ///
+    /// - Compaction: set `vm.compact_unevictable_allowed` to 0, which a kernel with `PREEMPT_RT` has by default.
+    /// - `CMA` and memory that is taken offline: reserve what the drivers need, and take none offline.
+    /// - Balancing of NUMA nodes: set `kernel.numa_balancing` to 0, or bind the thread and its memory to one node.
+    /// - Huge pages that are made of small ones later, and KSM: `Advice::NoHugePage`, and no `Advice::Mergeable`.
+    ///
+    /// # Errors
+    ///
+    /// After an error of mlock(2), or of a page that went away meanwhile, nothing of the range is locked, also where it was before.
+    ///
+    /// - [`Error::Unwritable`], [`Error::Unreachable`]: from its offset on, a page cannot be had: the disk is full, the file is shorter, the
+    ///   device fails.
+    /// - [`Error::Sys`] with [`Call::Mlock`](crate::Call::Mlock): more than `RLIMIT_MEMLOCK` (`ENOMEM`, `EAGAIN`), or no permission
+    ///   (`EPERM`).
+    /// - [`Error::OutOfRange`], [`Error::Protected`], [`Error::Sys`]: as for [`prefault_write`](Self::prefault_write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rawmap_core::MmapOptions;
+    ///
+    /// let live = MmapOptions::new().len(16_384).map_anon_shared()?;
+    /// live.lock_writable(0, 16_384)?; // Needs RLIMIT_MEMLOCK, or CAP_IPC_LOCK.
+    /// live.shared().store(128, 7_u32)?; // No fault.
+    /// live.unlock_range(0, 16_384)?;
+    /// # Ok::<(), rawmap_core::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// - [mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html), [madvise(2)](https://man7.org/linux/man-pages/man2/madvise.2.html);
+    ///   before Linux 5.14 as `prefault_write`
+    /// - [vm.compact_unevictable_allowed](https://docs.kernel.org/admin-guide/sysctl/vm.html#compact-unevictable-allowed)
+    pub fn lock_writable(&self, offset: usize, len: usize) -> Result<(), Error> {
+        // Says where and why, before anything is locked. And mlock(2) does not return while a page cannot be read.
+        self.prefault_write(offset, len)?;
+        let locked = self.lock_range(offset, len);
+        // A page may have been written back meanwhile, or moved out and read in again.
+        let locked = locked.and_then(|()| self.prefault_write(offset, len));
+        locked.inspect_err(|_| {
+            // mlock(2) that fails for want of memory may have locked a part. The error is what counts.
+            let _ = self.unlock_range(offset, len);
+        })
+    }
+}
