@@ -1,15 +1,24 @@
 //! Pages that never fault.
+//!
+//! # Safety
+//!
+//! What is touched are the pages of a range that was checked against the map.
 
-use crate::error::Error;
+#![allow(unsafe_code, reason = "touches pages of the own map")]
+
+use crate::error::{Call, Error};
 use crate::raw::MmapRaw;
+use crate::span::Span;
+use crate::sys::{self, Touch};
 
 impl MmapRaw {
-    /// `madvise(.., MADV_POPULATE_WRITE)` and `mlock` of `len` bytes at `offset` -- brings them into memory for writing, and keeps them
-    /// there. From then on no load and no store in these pages faults, until [`unlock_range`](Self::unlock_range).
+    /// `mlock`, after `madvise(.., MADV_POPULATE_WRITE)` -- brings `len` bytes at `offset` into memory for writing, and keeps them there.
+    /// From then on no load and no store in these pages faults, until [`unlock_range`](Self::unlock_range).
     ///
     /// For the loop of a motor or a radio, with memory that no disk stores: anonymous, a [`memfd`](crate::memfd), a file on tmpfs. A page
     /// of a file on a disk is written back, by a flush or by the kernel, and the next store to it faults.
-    /// [`lock_range`](Self::lock_range) alone says neither which page cannot be had, nor that a page can be written.
+    /// [`lock_range`](Self::lock_range) alone says neither which page cannot be had, nor that a page can be written; and many processors
+    /// have the kernel note the first store to a page, by a fault: this call makes that store, from inside the kernel and without a change.
     ///
     /// The pages become dirty. Locks do not nest. After fork(2), a store to a private map copies the page: call it again.
     ///
@@ -21,6 +30,7 @@ impl MmapRaw {
     /// - `CMA` and memory that is taken offline: reserve what the drivers need, and take none offline.
     /// - Balancing of NUMA nodes: set `kernel.numa_balancing` to 0, or bind the thread and its memory to one node.
     /// - Huge pages that are made of small ones later, and KSM: `Advice::NoHugePage`, and no `Advice::Mergeable`.
+    /// - DAMON, `page_idle` and `/proc/PID/clear_refs` make pages look unused; the next access notes it by a fault, on some processors.
     ///
     /// # Errors
     ///
@@ -53,11 +63,31 @@ impl MmapRaw {
         // Says where and why, before anything is locked. And mlock(2) does not return while a page cannot be read.
         self.prefault_write(offset, len)?;
         let locked = self.lock_range(offset, len);
-        // A page may have been written back meanwhile, or moved out and read in again.
-        let locked = locked.and_then(|()| self.prefault_write(offset, len));
+        // A page may have been written back meanwhile, or moved out and read in again. And where it was mapped for a load,
+        // populating it for writing leaves its first store to fault: arm, aarch64 without hardware's dirty bit, MIPS and others.
+        let locked = locked.and_then(|()| self.store_nothing(offset, len));
         locked.inspect_err(|_| {
             // mlock(2) that fails for want of memory may have locked a part. The error is what counts.
             let _ = self.unlock_range(offset, len);
         })
+    }
+    /// A store to each page, which changes no byte.
+    fn store_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
+        let span = Span::new(offset, len, self.len())?;
+        let page = sys::page_size()?;
+        let first = self.as_mut_ptr().wrapping_add(span.offset());
+        let end = first.wrapping_add(span.len());
+        let mut start = first.wrapping_sub(page.offset_in_page(first.addr()));
+        while !span.is_empty() && start.addr() < end.addr() {
+            // SAFETY: a page of this map: a map begins at one.
+            let touched = unsafe { sys::touch(start.cast(), page.get(), Touch::Write) };
+            if let Err(errno) = touched {
+                // It has gone since.
+                self.prefault_write(offset, len)?;
+                return Err(Error::sys(Call::Futex, errno));
+            }
+            start = start.wrapping_add(page.get());
+        }
+        Ok(())
     }
 }

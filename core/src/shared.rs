@@ -141,6 +141,12 @@ impl Shared<'_> {
         })
     }
 
+    /// The same bytes, for less than the map allows.
+    #[cfg(feature = "device")]
+    pub(crate) fn only(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
     /// Reads the word at `offset`.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub(crate) use rustix::fd::AsRawFd;
 pub(crate) use rustix::fd::BorrowedFd;
 pub use rustix::fd::OwnedFd;
 #[cfg(feature = "device")]
-pub(crate) use rustix::fd::RawFd;
+pub(crate) use rustix::fd::{FromRawFd, RawFd};
 pub(crate) use rustix::fs::{FileType, MemfdFlags, SealFlags};
 pub(crate) use rustix::io::Errno;
 pub(crate) use rustix::mm::Advice as AdviceNumber;

@@ -9,6 +9,7 @@
 
 mod absent;
 mod devmem;
+mod dmabuf;
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};

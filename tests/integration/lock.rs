@@ -223,7 +223,8 @@ fn what_is_locked_for_writing_never_faults() {
     for map in maps() {
         // The control.
         let (minor, major) = faults_of_accesses(&map);
-        assert!(minor + major > 10, "{minor} and {major}");
+        // Of huge pages, a few.
+        assert!(minor + major > 0);
     }
     file.set_len(0).unwrap();
     file.set_len(len as u64).unwrap();

@@ -1,6 +1,12 @@
-//! System calls by number, and a filter that refuses them.
+//! System calls by number, a filter that refuses them, and one that answers in the kernel's place.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use libc::c_long;
+use rustix::ioctl::{Opcode, opcode};
 
 /// The number of the first: MIPS counts from 4000 on.
 const FIRST: c_long = if cfg!(target_arch = "mips") { 4000 } else { 0 };
@@ -50,4 +56,108 @@ pub fn refuse(calls: &[Refused]) -> bool {
     let mode = libc::SECCOMP_MODE_FILTER;
     // SAFETY: reads the program.
     may == 0 && unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) } == 0
+}
+
+/// The kernel's `struct seccomp_notif`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    id: u64,
+    process: u32,
+    flags: u32,
+    call: i32,
+    architecture: u32,
+    instruction: u64,
+    arguments: [u64; 6],
+}
+
+/// The kernel's `struct seccomp_notif_resp`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Answer {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+/// Runs `body` in a thread whose ioctl(2)s of one kind the kernel does not see: `answer` is called with their argument and
+/// returns 0, or the number of an error. `None` where the kernel asks nobody (Linux 5.0), as in an emulator.
+///
+/// # Panics
+///
+/// Where `body` does.
+pub fn answer_ioctls<T: Send>(
+    request: Opcode,
+    mut answer: impl FnMut(u64) -> i32,
+    body: impl FnOnce() -> T + Send,
+) -> Option<T> {
+    const RECEIVE: Opcode = opcode::read_write::<Asked>(b'!', 0);
+    const SEND: Opcode = opcode::read_write::<Answer>(b'!', 1);
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let listener = listen(request);
+            let can = listener.is_some();
+            let _ = tell.send(listener);
+            can.then(body)
+        });
+        let listener = told.recv().ok().flatten()?;
+        while !thread.is_finished() {
+            let mut poll = libc::pollfd {
+                fd: listener.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // SAFETY: one struct.
+            if unsafe { libc::poll(&raw mut poll, 1, 10) } <= 0 || poll.revents & libc::POLLIN == 0
+            {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let mut asked = Asked::default();
+            // SAFETY: it writes the struct.
+            let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as _, &raw mut asked) };
+            assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+            let answer = Answer {
+                id: asked.id,
+                error: -answer(asked.arguments[2]),
+                ..Answer::default()
+            };
+            // SAFETY: it reads the struct.
+            unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, &raw const answer) };
+        }
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Has this thread's ioctl(2)s of one kind told to what this returns.
+fn listen(request: Opcode) -> Option<File> {
+    const NEW_LISTENER: c_long = 8;
+    let ins = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let lower = if cfg!(target_endian = "big") { 4 } else { 0 };
+    let call = u32::try_from(libc::SYS_ioctl).expect("a number of a call");
+    let mut program = [
+        ins(0x20, 0, 0),
+        ins(0x15, 3, call),
+        ins(0x20, 0, 16 + 8 + lower),
+        ins(0x15, 1, request),
+        ins(0x06, 0, libc::SECCOMP_RET_USER_NOTIF),
+        ins(0x06, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: takes numbers.
+    let may = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    let mode = libc::SECCOMP_SET_MODE_FILTER as c_long;
+    // SAFETY: reads the program.
+    let listener =
+        unsafe { libc::syscall(libc::SYS_seccomp, mode, NEW_LISTENER, &raw const filter) };
+    let listener = (may == 0 && listener >= 0).then_some(listener as i32)?;
+    // SAFETY: it is new.
+    Some(unsafe { File::from_raw_fd(listener) })
 }

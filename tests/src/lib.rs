@@ -151,6 +151,8 @@ pub fn holds(condition: &str) -> bool {
         "no 4 KiB pages" => rustix::param::page_size() != 4096,
         "no device mapper" => disk::opens(disk::MAPPER).is_err(),
         "no uio_pdrv_genirq" => !Path::new("/sys/bus/platform/drivers/uio_pdrv_genirq").exists(),
+        "no udmabuf" => !Path::new("/dev/udmabuf").exists(),
+        "no dma-buf heap" => !Path::new("/dev/dma_heap/system").exists(),
         "no huge pages" => native && !may_set_huge_pages_aside(),
         "no seccomp" => native && no_filters(),
         "no registers" => no_registers(),

@@ -8,6 +8,8 @@
 //! | [`pci`] | a PCI function that no driver has | sysfs, root |
 //! | [`devmem`] | any physical address: bring-up and debugging | `/dev/mem`, root, a kernel that allows it |
 //!
+//! For memory that a device reads or writes itself there is [`dmabuf`].
+//!
 //! # How registers are accessed
 //!
 //! [`Window::read`], [`Window::write`]: one access of exactly the width that was asked for, in the order of the program.
@@ -41,6 +43,7 @@
 )]
 
 pub mod devmem;
+pub mod dmabuf;
 pub mod pci;
 mod register;
 mod sysfs;

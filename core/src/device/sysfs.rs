@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //!
-//! A path has no zero byte before its last: it is made of digits, and of texts that this crate has in its source.
+//! A path has no zero byte before its last: it is made of digits, of texts that this crate has in its source, and of names
+//! that were looked through for one.
 
 #![allow(unsafe_code, reason = "a path that ends with the zero it was given")]
 
@@ -47,6 +48,17 @@ impl Path {
         self
     }
 
+    /// The name of a file in this folder; `None` where it can be no such name.
+    pub(super) fn name(&mut self, name: &str) -> Option<&mut Self> {
+        if matches!(name, "" | "." | "..") || name.bytes().any(|byte| matches!(byte, 0 | b'/')) {
+            return None;
+        }
+        for byte in name.bytes() {
+            self.byte(byte);
+        }
+        Some(self)
+    }
+
     fn byte(&mut self, byte: u8) {
         // A full path has no place for its last zero: `open` says so.
         let _ = self.0.push(byte);
@@ -89,7 +101,7 @@ impl Path {
             return Err(failed(Errno::NAMETOOLONG));
         }
         // SAFETY: the zero that was just pushed ends it, and there is none before: what is put together here are
-        // digits and texts of this module's own, which have none.
+        // digits, texts of this module's own, which have none, and names that have none, either.
         let path = unsafe { CStr::from_bytes_with_nul_unchecked(&self.0) };
         let file = sys::open(path, how);
         self.0.pop();

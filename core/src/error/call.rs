@@ -38,8 +38,10 @@ calls! {
     Futex "futex" "touches a page without a signal"
     Fstat "fstat" "tells the type and the length of a file"
     Getdents64 "getdents64" "lists a directory of sysfs"
-    Ioctl "ioctl" "asks a block device for its length (`BLKGETSIZE64`)"
+    Ioctl "ioctl" "asks a block device for its length (`BLKGETSIZE64`); begins, ends and makes a dma-buf"
     Madvise "madvise" "advises, and populates pages"
+    #[cfg(feature = "device")]
+    Lseek "lseek" "tells the length of a dma-buf"
     MemfdCreate "memfd_create" "makes a file in memory"
     Mincore "mincore" "tells which pages are in memory"
     Mlock "mlock" "locks pages; also mlock2(2)"

@@ -1,17 +1,17 @@
 //! Calls on device files and on the text of sysfs.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
-#[cfg(target_pointer_width = "32")]
 use core::ptr;
 use core::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Setter, Updater, opcode};
 
 #[cfg(target_pointer_width = "32")]
 use super::bare;
-use super::{BorrowedFd, Errno, OwnedFd, named};
+use super::{AsRawFd as _, BorrowedFd, Errno, FromRawFd as _, OwnedFd, PATIENCE, named};
 use crate::error::{Call, Error};
 
 /// What a device file is opened for, beside being closed on exec(2).
@@ -110,4 +110,108 @@ pub(crate) fn names_in(
         }
     }
     Ok(())
+}
+
+/// Whether a file is open for reading and for writing: both.
+pub(crate) fn is_read_write(file: BorrowedFd<'_>) -> Result<bool, Error> {
+    let flags = named(Call::Fcntl, rustix::fs::fcntl_getfl(file))?;
+    Ok(flags & OFlags::RWMODE == OFlags::RDWR)
+}
+
+/// lseek(2) to the end, which is how a dma-buf tells its length.
+pub(crate) fn len_by_seeking(file: BorrowedFd<'_>) -> Result<u64, Error> {
+    named(Call::Lseek, rustix::fs::seek(file, SeekFrom::End(0)))
+}
+
+/// `DMA_BUF_IOCTL_SYNC`.
+pub(crate) fn dma_buf_sync(file: BorrowedFd<'_>, flags: u64) -> Result<(), Error> {
+    /// The kernel's `struct dma_buf_sync` is its flags.
+    const DMA_BUF_IOCTL_SYNC: Opcode = opcode::write::<u64>(b'b', 0);
+    for _ in 0..PATIENCE {
+        // SAFETY: a valid opcode, and u64 is what the kernel reads for it.
+        let sync = unsafe { Setter::<DMA_BUF_IOCTL_SYNC, u64>::new(flags) };
+        // SAFETY: it reads the flags; on a file of another type it is ENOTTY.
+        match unsafe { ioctl::ioctl(file, sync) } {
+            // The fence of a device was waited for.
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            result => return named(Call::Ioctl, result),
+        }
+    }
+    Err(Error::sys(Call::Ioctl, Errno::INTR))
+}
+
+/// `DMA_HEAP_IOCTL_ALLOC`: a new dma-buf of a heap.
+pub(crate) fn dma_heap_alloc(heap: BorrowedFd<'_>, len: u64) -> Result<OwnedFd, Error> {
+    /// The kernel's `struct dma_heap_allocation_data`.
+    #[repr(C)]
+    struct Data {
+        len: u64,
+        fd: u32,
+        fd_flags: u32,
+        heap_flags: u64,
+    }
+    const DMA_HEAP_IOCTL_ALLOC: Opcode = opcode::read_write::<Data>(b'H', 0);
+    let mut data = Data {
+        len,
+        fd: 0,
+        fd_flags: (OFlags::RDWR | OFlags::CLOEXEC).bits(),
+        heap_flags: 0,
+    };
+    // SAFETY: a valid opcode, and `Data` is what the kernel reads and writes for it.
+    let alloc = unsafe { Updater::<DMA_HEAP_IOCTL_ALLOC, Data>::new(&mut data) };
+    // SAFETY: it accesses the data only.
+    named(Call::Ioctl, unsafe { ioctl::ioctl(heap, alloc) })?;
+    // SAFETY: the kernel made it for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(data.fd.cast_signed()) })
+}
+
+/// `UDMABUF_CREATE`: a dma-buf of the pages of a memfd.
+pub(crate) fn udmabuf_create(
+    device: BorrowedFd<'_>,
+    memfd: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+) -> Result<OwnedFd, Error> {
+    /// The kernel's `struct udmabuf_create`.
+    #[repr(C)]
+    struct Create {
+        memfd: u32,
+        flags: u32,
+        offset: u64,
+        size: u64,
+    }
+    const UDMABUF_CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
+    const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
+
+    // SAFETY: the kernel reads the struct, and returns a new descriptor.
+    unsafe impl Ioctl for Create {
+        type Output = OwnedFd;
+
+        const IS_MUTATING: bool = false;
+
+        fn opcode(&self) -> Opcode {
+            UDMABUF_CREATE
+        }
+
+        fn as_ptr(&mut self) -> *mut c_void {
+            ptr::from_mut(self).cast()
+        }
+
+        unsafe fn output_from_ptr(
+            output: IoctlOutput,
+            _: *mut c_void,
+        ) -> rustix::io::Result<OwnedFd> {
+            // SAFETY: the kernel made it for this call.
+            Ok(unsafe { OwnedFd::from_raw_fd(output) })
+        }
+    }
+
+    let create = Create {
+        memfd: memfd.as_raw_fd().cast_unsigned(),
+        flags: UDMABUF_FLAGS_CLOEXEC,
+        offset,
+        size: len,
+    };
+    // SAFETY: it reads the struct only.
+    named(Call::Ioctl, unsafe { ioctl::ioctl(device, create) })
 }
