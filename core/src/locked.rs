@@ -22,15 +22,21 @@ impl MmapRaw {
     ///
     /// The pages become dirty. Locks do not nest. After fork(2), a store to a private map copies the page: call it again.
     ///
-    /// # What the kernel may still do
+    /// # What may still fault
     ///
-    /// It moves locked pages; a thread that accesses one meanwhile waits for it. Keep it from that:
+    /// The kernel moves locked pages; a thread that accesses one meanwhile waits for it. Keep it from that:
     ///
     /// - Compaction: set `vm.compact_unevictable_allowed` to 0, which a kernel with `PREEMPT_RT` has by default.
-    /// - `CMA` and memory that is taken offline: reserve what the drivers need, and take none offline.
-    /// - Balancing of NUMA nodes: set `kernel.numa_balancing` to 0, or bind the thread and its memory to one node.
-    /// - Huge pages that are made of small ones later, and KSM: `Advice::NoHugePage`, and no `Advice::Mergeable`.
+    /// - `CMA`, and memory that is taken offline, by hand or for its errors: reserve what the drivers need.
+    /// - Balancing of NUMA nodes: set `kernel.numa_balancing` to 0, or bind the memory by mbind(2). And have nobody move it, by
+    ///   `move_pages(2)` or another set of nodes for the process.
+    /// - Huge pages that are made of small ones later, and KSM: `Advice::NoHugePage`, no `Advice::Mergeable`, no
+    ///   `PR_SET_MEMORY_MERGE`.
     /// - DAMON, `page_idle` and `/proc/PID/clear_refs` make pages look unused; the next access notes it by a fault, on some processors.
+    ///
+    /// Another process that has the memory takes pages away: it shortens the file or punches holes, which seals forbid, or makes huge pages of
+    /// it for itself (`MADV_COLLAPSE`), which none forbids. And under a filter of system calls that refuses futex(2) the store of
+    /// this call is left out.
     ///
     /// # Errors
     ///
@@ -38,8 +44,8 @@ impl MmapRaw {
     ///
     /// - [`Error::Unwritable`], [`Error::Unreachable`]: from its offset on, a page cannot be had: the disk is full, the file is shorter, the
     ///   device fails.
-    /// - [`Error::Sys`] with [`Call::Mlock`](crate::Call::Mlock): more than `RLIMIT_MEMLOCK` (`ENOMEM`, `EAGAIN`), or no permission
-    ///   (`EPERM`).
+    /// - [`Error::Sys`] with [`Call::Mlock`](crate::Call::Mlock): more than `RLIMIT_MEMLOCK`, more pieces than a process may have, or memory of
+    ///   `memfd_secret(2)`, which is locked without being asked (`ENOMEM`); no memory (`EAGAIN`); no permission (`EPERM`).
     /// - [`Error::OutOfRange`], [`Error::Protected`], [`Error::Sys`]: as for [`prefault_write`](Self::prefault_write).
     ///
     /// # Examples

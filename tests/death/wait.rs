@@ -118,6 +118,12 @@ fn a_word_that_is_none_is_an_error() {
         let part = map.shared().range(2 * page, 2 * page).unwrap();
         assert_eq!(part.wait(page, 0, SOON), Err(Error::Unreachable { offset }));
         assert_eq!(part.wake(page, 1), Err(Error::Unreachable { offset }));
+        // SAFETY: nobody changes the file.
+        let private = unsafe { MmapOptions::new().len(4 * page).map_copy(&file) }.unwrap();
+        let view = private.as_raw().shared();
+        let unreachable = Error::Unreachable { offset };
+        assert_eq!(view.wait(3 * page, 0, SOON), Err(unreachable));
+        assert_eq!(view.wait(0, 0x0101_0101, SOON), Ok(Waited::TimedOut));
         let reads = MmapOptions::new().map_raw_read_only(&file).unwrap();
         assert_eq!(
             reads.shared().wait(0, 0x0101_0101, SOON),
@@ -135,6 +141,34 @@ fn a_word_that_is_none_is_an_error() {
         assert_eq!(copy.as_raw().shared().wake(0, 1), Err(Error::Protected));
         map.protect(Protection::None).unwrap();
         assert_eq!(map.shared().wait(0, 0, SOON), Err(Error::Protected));
+    });
+}
+
+/// A peer that waits by another kind of futex(2) cannot end who wakes.
+#[test]
+fn a_peer_that_waits_for_a_lock_makes_no_error() {
+    survives("wait::a_peer_that_waits_for_a_lock_makes_no_error", || {
+        const LOCK_PI: libc::c_int = 6;
+        let map = memory();
+        // SAFETY: asks.
+        let owner = unsafe { libc::gettid() };
+        map.shared().store(0, owner.cast_unsigned()).unwrap();
+        let child = fork(|| {
+            let (word, none) = (map.as_ptr(), std::ptr::null::<libc::timespec>());
+            // SAFETY: a word of the map. It waits until it is killed.
+            unsafe { libc::syscall(libc::SYS_futex, word, LOCK_PI, 0, none) };
+        });
+        let began = Instant::now();
+        // With the bit that somebody waits.
+        while map.shared().load::<u32>(0).unwrap() == owner.cast_unsigned() {
+            assert!(began.elapsed() < Duration::from_secs(300), "does not wait");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sleeps(child);
+        assert_eq!(map.shared().wake(0, 1), Ok(0));
+        // SAFETY: our child.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        assert!(!end_of(child).unwrap().success());
     });
 }
 

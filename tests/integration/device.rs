@@ -370,12 +370,17 @@ fn memory_of_a_device_is_written_combined() {
         );
         return;
     }
-    let (mut memory, mut plain) = (mapped.unwrap(), window(&function, MEMORY));
-    assert_eq!(memory.len(), plain.len());
+    let mut memory = mapped.unwrap();
     let words: Vec<u32> = (0..1024).collect();
-    for at in [0, 4096, memory.len() - 4096] {
+    let places = [0, 4096, memory.len() - 4096];
+    for at in places {
         memory.write_slice(at, &words).unwrap();
-        memory.barrier();
+    }
+    memory.barrier();
+    // One kind at a time. QEMU combines nothing: this shows that the file is there, and what it refuses.
+    drop(memory);
+    let mut plain = window(&function, MEMORY);
+    for at in places {
         let mut seen = vec![0; words.len()];
         plain.read_slice(at, &mut seen).unwrap();
         assert_eq!(seen, words);

@@ -152,7 +152,8 @@ fn available() -> usize {
     number.unwrap().trim().parse::<usize>().unwrap() * 1024
 }
 
-/// A child that has half of the memory that there is, at most 1 GiB, and touches it again and again.
+/// A child that has half of the memory that there is, at most 1 GiB, and touches it again and again. Without swap that takes no page of the
+/// memory here; that they are locked is asked of smaps.
 struct Eater(libc::pid_t);
 
 impl Eater {

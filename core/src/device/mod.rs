@@ -237,10 +237,11 @@ impl Window {
         Ok(())
     }
 
-    /// Has all that was stored before reach the device before all that is stored after it.
+    /// Has what was stored to a window of [`map_write_combined`](pci::Function::map_write_combined) reach the device before what is stored
+    /// to registers after it: call it before the store that makes the device look.
     ///
-    /// Between the last store to a window of [`map_write_combined`](pci::Function::map_write_combined) and the store to a register
-    /// that makes the device look at it. Other windows need none.
+    /// Between registers none is needed. Memory behind a window of UIO or [`devmem`] may be combined, too, and needs the machine's own
+    /// barrier on arm and riscv64.
     #[inline]
     pub fn barrier(&mut self) {
         register::barrier();
@@ -271,7 +272,7 @@ impl Window {
     }
 
     /// Returns a pointer to the first register, for an access of one's own. It is valid for as long as the window
-    /// lives. Never make a reference of it, and never copy by it: memcpy takes loads and stores that overlap or are not aligned,
+    /// lives. Never make a reference of it, and never copy by it: memcpy may take loads and stores that are not aligned,
     /// which raise SIGBUS on device memory of aarch64. There is [`read_slice`](Self::read_slice).
     #[must_use]
     #[inline]

@@ -235,7 +235,8 @@ impl Function {
         bar_of(text.map_err(or_not_found)?, bar)
     }
 
-    /// Maps a BAR for reading and writing, without a cache. Where no driver has the function, call
+    /// Maps a BAR for reading and writing, without a cache and, unless it is mapped by
+    /// [`map_write_combined`](Self::map_write_combined) at the same time, without combining. Where no driver has the function, call
     /// [`enable`](Self::enable) before the first access.
     ///
     /// # Errors
@@ -271,8 +272,11 @@ impl Function {
     /// Like [`map`](Self::map), with stores that the machine may combine and hold back: for frame buffers and other memory of a
     /// prefetchable BAR, which is written several times as fast so. Never for registers.
     ///
-    /// Stores reach the device later, together and in any order, until [`Window::barrier`]. The file `resourceN_wc` is there on aarch64,
-    /// x86 and powerpc only.
+    /// Stores reach the device later, together and in any order, until [`Window::barrier`]. The file `resourceN_wc` is there on aarch64
+    /// (Linux 5.10), x86 with PAT, and powerpc.
+    ///
+    /// One kind at a time: on x86 what is mapped first decides for all maps of these pages, also those of another process and of a driver, and
+    /// no error tells; on aarch64 nothing orders accesses of both kinds.
     ///
     /// # Errors
     ///
@@ -280,7 +284,7 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// - As for [`map`](Self::map).
+    /// - As for [`map`](Self::map). What accesses registers of the BAR through another map does not rely on their order.
     pub unsafe fn map_write_combined(&self, bar: u8) -> Result<Window, Error> {
         self.window(bar, "_wc", Open::READ_WRITE)
     }

@@ -19,9 +19,9 @@ const TRIES: usize = 1000;
 ///
 /// # Trust
 ///
-/// A peer that can write to the memory can give any bytes under any number, and keep a reader from getting one. That is
-/// all: no access leaves the memory, no loop is endless. Check the copy before you use it. A page that a contained map lost reads as
-/// zeros, so as [`Mail::Empty`]: ask `lost`.
+/// A peer that can write to the memory can give any bytes under any number, and keep a reader from getting one. That is all, if it cannot
+/// shorten the file: take sealed memory, or a contained map. No loop is endless. Check the copy before you use it. What a contained
+/// map lost reads as zeros, the number or the value: ask `lost` after reading.
 ///
 /// # In memory
 ///
@@ -41,7 +41,7 @@ const TRIES: usize = 1000;
 /// // One process:
 /// let mut speed = Mailbox::new(view, 0, 8)?;
 /// let number = speed.write(&12.5_f64.to_le_bytes())?;
-/// view.wake(0, u32::MAX)?;
+/// view.wake(0, u32::MAX)?; // Who waits below.
 ///
 /// // Another:
 /// let speed = Mailbox::new(view, 0, 8)?;
@@ -70,7 +70,7 @@ pub enum Mail {
     /// The writer is in the middle of a value, or has died there. Look whether it is still there: by its pidfd, or by the socket that
     /// you share.
     Unfinished,
-    /// The writer wrote another value at each try.
+    /// The number changed between the tries, and at none the value was whole: the writer writes all the time, or has died meanwhile.
     Changing,
 }
 

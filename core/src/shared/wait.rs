@@ -30,19 +30,20 @@ impl Shared<'_> {
     /// `futex(.., FUTEX_WAIT)` -- sleeps while the word of 32 bits at `offset` is `expected`, until another thread, or another
     /// process that has it mapped, calls [`wake`](Self::wake). Without a timeout, for as long as it takes.
     ///
-    /// The kernel looks at the word before it sleeps: who first changes it and then wakes is never missed. It orders nothing:
-    /// read what the peer stored after [`load_acquire`](Self::load_acquire) has shown the new number.
+    /// For shared maps, where the kernel looks at the word before it sleeps: who first changes it and then wakes is not missed. It orders
+    /// nothing: read what the peer stored after [`load_acquire`](Self::load_acquire) has shown the new number. Of a private map of a file
+    /// the page is copied, as by a store, and no other process wakes this.
     ///
-    /// A peer that is not trusted can wake this at any time, or let it sleep: give a timeout. A peer that dies sends no wake, and
-    /// neither does one that truncates the file. So wait for 100 ms, say, and look meanwhile whether the peer is there: a pidfd, or
+    /// A peer that is not trusted can wake this at any time, or let it sleep, also by keeping the wakes of others from it: give a timeout.
+    /// A peer that dies sends no wake, and neither does one that truncates the file. So wait for 100 ms, say, and look meanwhile whether the peer is there: a pidfd, or
     /// the socket that you share, is readable when it has ended.
     ///
     /// # Errors
     ///
-    /// - [`Error::OutOfRange`], [`Error::Unaligned`], [`Error::Protected`]: as for [`load`](Self::load). A page of a private map
+    /// - [`Error::OutOfRange`], [`Error::Unaligned`], [`Error::Protected`]: as for [`load`](Self::load). A page of private memory
     ///   that is only read is `Protected`, too: the kernel does not wait there.
-    /// - [`Error::Unreachable`]: the page cannot be had: an access would raise SIGBUS, or `protect_range` hides it. With the offset
-    ///   in the map.
+    /// - [`Error::Unreachable`]: the page cannot be had: an access would raise SIGBUS, or `protect_range` hides it; or it is of
+    ///   `memfd_secret(2)`, where the kernel does not wait. With the offset in the map.
     /// - [`Error::Lost`]: a contained map lost that page, or lost another that was not acknowledged.
     /// - [`Error::Sys`]: a filter of system calls refuses futex(2).
     ///
@@ -108,7 +109,8 @@ impl Shared<'_> {
     /// `futex(.., FUTEX_WAKE)` -- wakes at most `count` threads that [`wait`](Self::wait) at the word at `offset`, of this process
     /// and of others. Returns how many were woken.
     ///
-    /// Change the word first.
+    /// Change the word first. A peer that waits there by another kind of futex(2), as `FUTEX_LOCK_PI`, keeps this from waking the threads
+    /// behind it, and they are not counted.
     ///
     /// # Errors
     ///
@@ -125,9 +127,14 @@ impl Shared<'_> {
         }
         // SAFETY: `word` has checked it.
         let woken = unsafe { sys::futex_wake_shared(word, count) };
-        woken.map_err(|errno| {
-            self.refused(errno, word.addr().wrapping_sub(self.map.as_ptr().addr()))
-        })
+        match woken {
+            // A peer's doing, which is to hurt nobody but those that wait without a timeout.
+            Err(Errno::INVAL) => Ok(0),
+            Err(errno) => {
+                Err(self.refused(errno, word.addr().wrapping_sub(self.map.as_ptr().addr())))
+            }
+            Ok(woken) => Ok(woken),
+        }
     }
 
     /// Where a contained map has lost the page, no wake comes. The kernel's own look at the word raises no
@@ -158,7 +165,12 @@ impl Shared<'_> {
     fn refused(self, errno: Errno, at: usize) -> Error {
         let offset = to_u64(at);
         match errno {
-            Errno::FAULT if self.access.allows(Access::PRIVATE) => Error::Protected,
+            // The kernel waits at no page of private memory that is only read.
+            Errno::FAULT
+                if self.access.allows(Access::PRIVATE) && self.map.prefault_read(at, 4).is_ok() =>
+            {
+                Error::Protected
+            }
             Errno::FAULT => Error::Unreachable { offset },
             errno => Error::of_range(Call::Futex, errno, offset, 4),
         }

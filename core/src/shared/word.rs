@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicIsize, AtomicU8, AtomicU16, AtomicU32, AtomicUsize,
-    Ordering,
+    Ordering, fence,
 };
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicI64, AtomicU64};
@@ -42,7 +42,7 @@ pub(super) mod sealed {
     }
 }
 
-/// core promises atomic loads of memory that is read-only up to the width of a pointer.
+/// core promises relaxed loads of memory that is read-only up to the width of a pointer.
 const fn load_needs(width: usize) -> Access {
     if width <= size_of::<usize>() {
         Access::READ
@@ -67,8 +67,11 @@ macro_rules! words {
 
             #[inline]
             unsafe fn load_acquire(word: *mut Self) -> Self {
+                // No load of another order: on ARMv5 it is a store where the word is 0, which read-only memory does not take.
                 // SAFETY: the caller's duty.
-                unsafe { $atomic::from_ptr(word) }.load(Ordering::Acquire)
+                let value = unsafe { $atomic::from_ptr(word) }.load(Ordering::Relaxed);
+                fence(Ordering::Acquire);
+                value
             }
 
             #[inline]
