@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader};
+use std::iter;
 use std::path::Path;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rawmap::Error;
 use rawmap::adapter::Backing;
-use rawmap_tests::{command, few_steps, is_slow, rounds};
+use rawmap_tests::{command, few_steps, is_slow, machine, rounds};
 
 use self::program::{Act, Chip, KEYS, LEN, Store};
 
@@ -135,7 +136,13 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
     let path = dir.path().join("chip.bin");
     let kills = rounds(1000);
     // An emulator takes a while to start.
-    let mut longest: u64 = if is_slow() { 400_000 } else { 25_000 };
+    let mut longest: u64 = if machine().is_some() {
+        1_500_000
+    } else if is_slow() {
+        400_000
+    } else {
+        25_000
+    };
     let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut promised = Promised::default();
     let mut under_way: Option<Act> = None;
@@ -232,7 +239,7 @@ impl Backing for Recorded {
 #[test]
 fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
     // The chip has to be full.
-    let (acts, cuts) = (rounds(2400).max(600), rounds(3000));
+    let (acts, cuts) = (rounds(2400).max(400), rounds(3000));
     let start = vec![0xFF; LEN];
     let chip = Recorded {
         bytes: start.clone(),
@@ -269,7 +276,8 @@ fn nothing_that_was_done_is_lost_by_a_cut_at_any_write() {
         .collect();
     // Each part of an erase, too: they are few.
     let erased = (0..changes.len()).filter(|at| changes[*at].after.len() == 4096);
-    places.extend(erased.flat_map(|at| [at; 10]));
+    let times = if few_steps() { 3 } else { 10 };
+    places.extend(erased.flat_map(|at| iter::repeat_n(at, times)));
     places.sort_unstable();
     let (mut whole, mut next) = (start, 0);
     for cut in places {

@@ -152,13 +152,13 @@ fn available() -> usize {
     number.unwrap().trim().parse::<usize>().unwrap() * 1024
 }
 
-/// A child that has half of the memory that there is, at most 1 GiB, and touches it again and again. Without swap that takes no page of the
+/// A child that has half of the memory that there is, at most 256 MiB, and touches it again and again. Without swap that takes no page of the
 /// memory here; that they are locked is asked of smaps.
 struct Eater(libc::pid_t);
 
 impl Eater {
     fn new() -> Self {
-        let len = (available() / 2).min(1 << 30);
+        let len = (available() / 2).min(256 << 20);
         // Said by the child when it has all of it.
         let told = MmapOptions::new().len(4096).map_anon_shared().unwrap();
         // SAFETY: the child takes no lock of another thread: it makes system calls and touches its own pages.

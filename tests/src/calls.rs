@@ -139,11 +139,14 @@ fn listen(request: Opcode) -> Option<File> {
     let ins = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
     let lower = if cfg!(target_endian = "big") { 4 } else { 0 };
     let call = u32::try_from(libc::SYS_ioctl).expect("a number of a call");
+    // Of another type where libc makes the calls.
+    #[allow(clippy::unnecessary_cast, reason = "of another type on s390x")]
+    let number = request as u32;
     let mut program = [
         ins(0x20, 0, 0),
         ins(0x15, 3, call),
         ins(0x20, 0, 16 + 8 + lower),
-        ins(0x15, 1, request),
+        ins(0x15, 1, number),
         ins(0x06, 0, libc::SECCOMP_RET_USER_NOTIF),
         ins(0x06, 0, libc::SECCOMP_RET_ALLOW),
     ];
