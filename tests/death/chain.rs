@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rawmap::{MmapOptions, fault};
+use rawmap_tests::{few_steps, is_slow};
 
 use crate::{cut, in_child_saying, load, pages, signal, survives, word};
 
@@ -211,7 +212,9 @@ fn the_previous_handler_runs_as_without_us() {
         in_child_saying(NAME, "", body);
         return;
     }
-    let (mut lived, mut died) = (0, 0);
+    // Each is a process: with few rounds, where starting one takes long, a third of the pairs, in which each word has its turn.
+    let few = few_steps() && is_slow();
+    let (mut lived, mut died, mut pair) = (0, 0, 0);
     for how in [
         "default",
         "ignored",
@@ -236,6 +239,10 @@ fn the_previous_handler_runs_as_without_us() {
             "stack",
             "reading",
         ] {
+            pair += 1;
+            if few && pair % 3 != 0 {
+                continue;
+            }
             if what == "stack" && !cfg!(target_arch = "x86_64") {
                 continue;
             }
@@ -261,7 +268,11 @@ fn the_previous_handler_runs_as_without_us() {
         }
     }
     // What is compared is not always the same.
-    assert!(lived > 30 && died > 10, "{lived} lived, {died} died");
+    let part = if few { 3 } else { 1 };
+    assert!(
+        lived > 30 / part && died > 10 / part,
+        "{lived} lived, {died} died"
+    );
 }
 
 /// A thread's stack may be at its end where it loses a page.
