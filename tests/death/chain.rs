@@ -270,7 +270,7 @@ fn the_previous_handler_runs_as_without_us() {
     // What is compared is not always the same.
     let part = if few { 3 } else { 1 };
     assert!(
-        lived > 30 / part && died > 10 / part,
+        lived > 30 / part && died >= 10 / part,
         "{lived} lived, {died} died"
     );
 }
