@@ -2,6 +2,7 @@
 
 mod cuts;
 mod durable;
+mod edges;
 mod format;
 mod medium;
 mod model;

@@ -93,7 +93,8 @@ fn prepare_for<const N: usize>(
             layout
                 .follows(table)
                 .ok_or(Error::Record(Problem::OtherParts))?;
-            if found > want {
+            // Shorter than it was: what is missing would be zeros, and look like records that were never there.
+            if found < table.len() {
                 return Err(length);
             }
             true

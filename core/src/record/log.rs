@@ -14,6 +14,8 @@
 mod records;
 
 pub use self::records::Records;
+use core::sync::atomic::{Ordering, fence};
+
 use super::sum::{is_after, length, long, put, short, sum, word};
 
 const MAGIC: [u8; 4] = *b"RLS1";
@@ -120,8 +122,12 @@ pub(super) fn write(to: &mut [u8], place: Place, before: usize, is_first: bool, 
     let before = short(before);
     let check = check(place.number, place.at, first, before).to_le_bytes();
     let sum = check_bytes(check, bytes).to_le_bytes();
-    let head = [first.to_le_bytes(), check, sum, before.to_le_bytes()];
-    put(to, 0, head.as_flattened());
+    // First the sum: whatever was right there before is not any more, however much of the rest a cut or the end of the process
+    // leaves. A stale record whose sum stood would be completed by a head that is equal to its own.
+    put(to, 8, &sum);
+    fence(Ordering::Release);
+    put(to, 0, [first.to_le_bytes(), check].as_flattened());
+    put(to, 12, &before.to_le_bytes());
     put(to, RECORD_HEAD, bytes);
 }
 
@@ -249,10 +255,20 @@ impl Ring {
     /// `limit`.
     fn find(self, segment: &[u8], number: u64, from: usize, limit: usize) -> Option<usize> {
         let from = round_up(from, WORD);
-        (from..limit).step_by(WORD).find_map(|at| {
-            let item = item(segment, number, at).filter(|item| item.bytes.is_some())?;
-            (from..=at).contains(&item.before).then_some(item.before)
-        })
+        // The sums of wrong records are made of as many bytes as the segment has: more are not of an accident.
+        let mut patience = segment.len();
+        for at in (from..limit).step_by(WORD) {
+            let Some(item) = item(segment, number, at) else {
+                continue;
+            };
+            // It begins where the one before it ended, or where a batch may behind that.
+            let follows = at == item.before || at == round_up(item.before, self.unit);
+            if follows && item.before >= from && item.bytes.is_some() {
+                return Some(item.before);
+            }
+            patience = patience.checked_sub(item.next.saturating_sub(at))?;
+        }
+        None
     }
 
     /// One past the last record of a segment that counts.
@@ -319,7 +335,12 @@ impl Ring {
             None => (end.map_or(0, |end| self.next(end.index)), end),
         };
         let youngest = self.youngest(part);
-        let mut number = youngest.map_or(0, |(_, head)| head.number);
+        // A contained map may have lost the newest head since.
+        let own = end.map_or(0, |end| end.number);
+        let mut number = youngest.map_or(own, |(_, head)| match is_after(own, head.number) {
+            true => own,
+            false => head.number,
+        });
         loop {
             number = number.wrapping_add(1).max(1);
             // Each round has a record fewer to find: a head is right under one number.

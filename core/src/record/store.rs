@@ -51,7 +51,8 @@ struct Tail {
 ///
 /// A commit that fails leaves what was put in memory, and each change fails until [`retry`](Self::retry) is `Ok`. Do not give the
 /// file up before: after a failed write the kernel takes the pages for stored, and shows them to the next process that opens it.
-/// [`Part::copies`] says what that may cost.
+/// [`Part::copies`] says what that may cost of a value. Of a log it may cost what the next process appends and commits, if the page with the
+/// head of the newest segment was not stored.
 ///
 /// # Examples
 ///
@@ -85,7 +86,7 @@ pub struct Store<B, const N: usize> {
 }
 
 impl<B: Backing, const N: usize> Store<B, N> {
-    /// Takes a map of a file with these parts, or of a new one, which is full of zeros: that one gets its table, with one flush
+    /// Takes a map of a file with these parts, or of a new one, which is full of zeros: that one gets its table, with two flushes
     /// of the device.
     ///
     /// # Errors
@@ -112,7 +113,7 @@ impl<B: Backing, const N: usize> Store<B, N> {
     /// version.
     ///
     /// Each part of the layout has to be one that the file has, at the same place, or be where the file has none. So the older parts
-    /// stay as they are until the table of the new ones replaces theirs, with one flush of the device: a power cut leaves a file of
+    /// stay as they are until the table of the new ones replaces theirs, with two flushes of the device: a power cut leaves a file of
     /// one version or the other. New parts are empty, and `upgrade` fills them; [`Reader`](super::Reader) reads the older ones from
     /// the map. What it changes in parts that stay, an older program may see.
     ///
@@ -243,13 +244,17 @@ impl<B: Backing, const N: usize> Store<B, N> {
         Ok(())
     }
 
-    /// Writes the table, as a value of its own.
+    /// Writes the table, as a value of its own: both copies, one after the other. With one alone, damage to it would be the end of a new
+    /// file, and would make an upgraded one look like an older.
     fn write_table(&mut self) -> Result<(), Error> {
         let (bytes, len) = self.layout.table();
         let table = bytes.get(..len).unwrap_or_default();
         let copies = table_copies(self.layout.unit);
-        self.put_copy(0, copies, false, self.layout.version, table)?;
-        self.commit_staged()
+        for _ in 0..copies.number {
+            self.put_copy(0, copies, false, self.layout.version, table)?;
+            self.commit_staged()?;
+        }
+        Ok(())
     }
 
     /// Returns the part of a value.
@@ -301,9 +306,11 @@ impl<B: Backing, const N: usize> Store<B, N> {
     ///
     /// - [`Problem::NoPart`]: there is none of this name.
     /// - [`Error::OutOfRange`]: the range ends past the part.
+    /// - What the device says of what was there before, or said of an earlier commit; nothing was changed.
     pub fn edit(&mut self, name: &str, offset: usize, len: usize) -> Result<&mut [u8], Error> {
         let (_, part) = self.plain(name)?;
         let span = Span::new(offset, len, part.len)?;
+        self.settle()?;
         self.map.check()?;
         self.stage(part.offset.saturating_add(span.offset()), span.len())
     }

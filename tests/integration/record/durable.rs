@@ -269,3 +269,58 @@ fn a_fifo_is_refused_and_not_waited_for() {
     assert!(refused.to_string().contains("FIFO"), "{refused}");
     open(&path).unwrap_err();
 }
+
+#[test]
+fn a_file_that_was_cut_is_not_upgraded() {
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    let mut file = open(&path).unwrap();
+    file.log("log").unwrap().append(b"first").unwrap();
+    file.commit().unwrap();
+    drop(file);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 4096]).unwrap();
+    let refused = upgrade(&path, false).map(drop).unwrap_err();
+    let (found, want) = (whole.len() as u64 - 4096, NEW.len() as u64);
+    assert_eq!(refused.record(), Some(Problem::Length { found, want }));
+    assert_eq!(fs::metadata(&path).unwrap().len(), found);
+}
+
+/// What an upgrade to a longer version left that was not finished is no obstacle for one to a shorter.
+#[test]
+fn an_upgrade_that_was_not_finished_keeps_out_no_shorter_version() {
+    const LONG: Layout<3> = layout!(
+        4096,
+        "durable",
+        2,
+        [
+            Part::slots("value", 8),
+            Part::log("log", 16 * 4096).segment(8192),
+            Part::bytes("long", 40 * 4096),
+        ]
+    );
+    const SHORT: Layout<3> = layout!(
+        4096,
+        "durable",
+        3,
+        [
+            Part::slots("value", 8),
+            Part::log("log", 16 * 4096).segment(8192),
+            Part::slots("wide", 64),
+        ]
+    );
+    let folder = tempfile::tempdir_in(crate::test_dir()).unwrap();
+    let path = folder.path().join("state");
+    let mut file = open(&path).unwrap();
+    file.slots("value").unwrap().put(1, b"one").unwrap();
+    file.commit().unwrap();
+    drop(file);
+    // SAFETY: no other program has the file.
+    let given_up = unsafe { Options::new().upgrade(&path, LONG, |_, _| Err(rawmap::Error::Busy)) };
+    given_up.map(drop).unwrap_err();
+    // SAFETY: as above.
+    let file = unsafe { Options::new().upgrade(&path, SHORT, |_, _| Ok(())) };
+    let mut file = file.unwrap();
+    let value = file.slots("value").unwrap();
+    assert_eq!(value.load().unwrap().unwrap().bytes, b"one");
+}

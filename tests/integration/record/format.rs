@@ -110,6 +110,7 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
     // Both copies of the table.
     let mut bytes = GOLDEN.to_vec();
     bytes[30] ^= 1;
+    bytes[1024 + 30] ^= 1;
     assert_eq!(open(&bytes, LAYOUT), Problem::Damaged { offset: 0 });
 }
 

@@ -147,10 +147,13 @@ impl<const N: usize> Layout<N> {
                 .unwrap_or_default()
                 .iter()
                 .skip(at.saturating_sub(HEAD));
+            // Behind the head the name, or what was written of the table before the process was killed.
             let named = |sector: &[u8]| {
                 let name = sector.get(HEAD..).unwrap_or_default();
-                sector.starts_with(&MAGIC)
-                    && name.starts_with(table.first_chunk::<NAME>().unwrap_or(&[0; NAME]))
+                let same = name.iter().zip(&table).take_while(|(is, of)| is == of);
+                let same = same.count();
+                let is_rest_zero = || name.get(same..).is_some_and(is_zero);
+                sector.starts_with(&MAGIC) && (same >= NAME || is_rest_zero())
             };
             is_zero(sector)
                 || number == 0 && named(sector)

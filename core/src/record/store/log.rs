@@ -107,13 +107,18 @@ impl<B: Backing, const N: usize> Log<'_, B, N> {
     }
 
     /// Frees the oldest segment of a log that keeps its oldest records; `false` where there is one segment only. The next
-    /// commit makes it last.
+    /// commit makes it last. What was put into the store before is committed first, if this log has some of it.
     ///
     /// # Errors
     ///
     /// - As for [`append`](Self::append).
     pub fn drop_oldest(&mut self) -> Result<bool, Error> {
         self.store.settle()?;
+        if self.tail().staged {
+            // Else the drop could be stored without the records that it makes room for; or the segment that a batch has begun
+            // could be there without a record, behind one that is dropped.
+            self.store.commit_staged()?;
+        }
         let end = self.tail().end;
         let part = self.part.of(self.store.map.as_ref());
         let oldest = end.map(|end| (end, self.ring.oldest(part, end)));
