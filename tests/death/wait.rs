@@ -147,7 +147,11 @@ fn a_word_that_is_none_is_an_error() {
 /// A peer that waits by another kind of futex(2) cannot end who wakes.
 #[test]
 fn a_peer_that_waits_for_a_lock_makes_no_error() {
-    survives("wait::a_peer_that_waits_for_a_lock_makes_no_error", || {
+    const NAME: &str = "wait::a_peer_that_waits_for_a_lock_makes_no_error";
+    if rawmap_tests::emulator().is_some() {
+        return rawmap_tests::skip(NAME, "the word is of the byte order of the machine below");
+    }
+    survives(NAME, || {
         const LOCK_PI: libc::c_int = 6;
         let map = memory();
         // SAFETY: asks.
