@@ -28,8 +28,8 @@ impl MmapRaw {
     ///
     /// - Compaction: set `vm.compact_unevictable_allowed` to 0, which a kernel with `PREEMPT_RT` has by default.
     /// - `CMA`, and memory that is taken offline, by hand or for its errors: reserve what the drivers need.
-    /// - Balancing of NUMA nodes: set `kernel.numa_balancing` to 0, or bind the memory by mbind(2). And have nobody move it, by
-    ///   `move_pages(2)` or another set of nodes for the process.
+    /// - Balancing of NUMA nodes: set `kernel.numa_balancing` to 0, or bind the memory by mbind(2). Another process can move it, by
+    ///   `move_pages(2)` or another set of nodes for this one.
     /// - Huge pages that are made of small ones later, and KSM: `Advice::NoHugePage`, no `Advice::Mergeable`, no
     ///   `PR_SET_MEMORY_MERGE`.
     /// - DAMON, `page_idle` and `/proc/PID/clear_refs` make pages look unused; the next access notes it by a fault, on some processors.

@@ -139,7 +139,7 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
     let mut longest: u64 = if machine().is_some() {
         1_500_000
     } else if is_slow() {
-        400_000
+        800_000
     } else {
         25_000
     };
@@ -177,7 +177,9 @@ fn nothing_that_was_done_is_lost_by_a_thousand_kills() {
         under_way = run.under_way;
     }
     println!("{kills} kills: {done} acts done, {half} killed while they were done, {early} before");
-    assert!(done > 5 * kills, "{done}");
+    // On a busy machine they start late.
+    let least = if few_steps() { kills } else { 5 * kills };
+    assert!(done > least, "{done}");
     // Elsewhere most are killed when they have done enough.
     assert!(few_steps() || half > kills / 10, "{half}");
 }

@@ -25,7 +25,7 @@ const TRIES: usize = 1000;
 ///
 /// # In memory
 ///
-/// A word of 32 bits in the machine's byte order, 4 bytes that are not used, and the value. The word is 0 in memory that nobody wrote,
+/// A word of 32 bits in the machine's byte order, 4 bytes that are not used, and the value. The word is 0 in new memory,
 /// odd while the value is written, and twice the value's number when it is there. To sleep until the next value,
 /// [`wait`](Shared::wait) while the word is that; the writer calls [`wake`](Shared::wake).
 ///
@@ -65,7 +65,7 @@ pub struct Mailbox<'map> {
 pub enum Mail {
     /// A whole value, and its number: the first is 1, the next is one more, and 1 follows 2^31 - 1.
     Value(u32),
-    /// Nobody wrote a value yet.
+    /// No value was written yet.
     Empty,
     /// The writer is in the middle of a value, or has died there. Look whether it is still there: by its pidfd, or by the socket that
     /// you share.

@@ -26,7 +26,7 @@ pub(super) enum Seen {
     Changing,
 }
 
-/// Writes, by `copy`, and returns the new number. 0 is left out: it is memory that nobody wrote.
+/// Writes, by `copy`, and returns the new number. 0 is left out: it is new memory.
 pub(super) fn write<N: Number>(
     number: &N,
     copy: impl FnOnce() -> Result<(), N::Error>,
@@ -45,7 +45,7 @@ pub(super) fn write<N: Number>(
     Ok(even)
 }
 
-/// Reads, by `copy`, until nobody wrote meanwhile, or `tries` are over.
+/// Reads, by `copy`, until no writer came in between, or `tries` are over.
 pub(super) fn read<N: Number>(
     number: &N,
     tries: usize,
