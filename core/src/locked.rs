@@ -32,7 +32,7 @@ impl MmapRaw {
     ///   `move_pages(2)` or another set of nodes for this one.
     /// - Huge pages that are made of small ones later, and KSM: `Advice::NoHugePage`, no `Advice::Mergeable`, no
     ///   `PR_SET_MEMORY_MERGE`.
-    /// - DAMON, `page_idle` and `/proc/PID/clear_refs` make pages look unused; the next access notes it by a fault, on some processors.
+    /// - `DAMON`, `page_idle` and `/proc/PID/clear_refs` make pages look unused; the next access notes it by a fault, on some processors.
     ///
     /// Another process that has the memory takes pages away: it shortens the file or punches holes, which seals forbid, or makes huge pages of
     /// it for itself (`MADV_COLLAPSE`), which none forbids. And under a filter of system calls that refuses futex(2) the store of
