@@ -143,13 +143,13 @@ fn faults_of_accesses(map: &MmapRaw) -> (i64, i64) {
 }
 
 /// Bytes that a process can have without that another is ended for it.
-fn available() -> usize {
+fn available() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap();
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    number.unwrap().trim().parse::<usize>().unwrap() * 1024
+    number.unwrap().trim().parse::<u64>().unwrap() * 1024
 }
 
 /// A child that has half of the memory that there is, at most 256 MiB, and touches it again and again. Without swap that takes no page of the
@@ -158,7 +158,7 @@ struct Eater(libc::pid_t);
 
 impl Eater {
     fn new() -> Self {
-        let len = (available() / 2).min(256 << 20);
+        let len = (available() / 2).min(256 << 20) as usize;
         // Said by the child when it has all of it.
         let told = MmapOptions::new().len(4096).map_anon_shared().unwrap();
         // SAFETY: the child takes no lock of another thread: it makes system calls and touches its own pages.
