@@ -82,7 +82,7 @@ struct Answer {
 }
 
 /// Runs `body` in a thread whose ioctl(2)s of one kind the kernel does not see: `answer` is called with their argument and
-/// returns 0, or the number of an error. `None` where the kernel asks nobody (Linux 5.0), as in an emulator.
+/// returns 0, or the number of an error. `None` where the kernel cannot ask (before Linux 5.0), as in an emulator.
 ///
 /// # Panics
 ///

@@ -52,7 +52,7 @@ fn each_begin_has_one_end() {
         cpu.shared().write(0, b"frame").unwrap();
         cpu.end().unwrap();
     }) else {
-        return skip(NAME, "the kernel asks nobody what an ioctl is to do");
+        return skip(NAME, "the kernel cannot ask what an ioctl is to do");
     };
     assert_eq!(calls, [WRITE | START, WRITE | END]);
 
@@ -95,7 +95,7 @@ fn what_fails_is_told_and_what_is_interrupted_is_repeated() {
         let refused = buffer.begin(Access::Read).map(drop);
         assert_eq!(refused, Err(failed(Errno::IO)));
     }) else {
-        return skip(NAME, "the kernel asks nobody what an ioctl is to do");
+        return skip(NAME, "the kernel cannot ask what an ioctl is to do");
     };
     assert_eq!(calls, [READ]);
     // An end that failed is told, and not repeated.
@@ -165,7 +165,7 @@ fn a_buffer_for_reading_is_not_written() {
     };
     match answer_ioctls(SYNC, count, body) {
         Some(()) => assert_eq!(calls, 2),
-        None => skip(NAME, "the kernel asks nobody what an ioctl is to do"),
+        None => skip(NAME, "the kernel cannot ask what an ioctl is to do"),
     }
 }
 
