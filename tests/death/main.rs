@@ -7,6 +7,7 @@ mod doors;
 mod foreign;
 mod guards;
 mod limits;
+mod lock;
 mod locks;
 mod mailbox;
 mod memfd;

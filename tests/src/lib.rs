@@ -260,3 +260,30 @@ pub fn test_dir() -> PathBuf {
         program.parent().expect("in a folder").to_path_buf()
     })
 }
+
+/// Counts the locked bytes of the VMAs of a map, in /proc/self/smaps.
+///
+/// # Panics
+///
+/// Where there is no such file.
+pub fn locked_bytes(map: &rawmap_core::MmapRaw) -> usize {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let (first, last) = (map.as_ptr().addr(), map.as_ptr().addr() + map.len());
+    let mut inside = false;
+    let mut locked = 0;
+    for line in smaps.lines() {
+        if let Some((range, _)) = line.split_once(' ')
+            && let Some((start, end)) = range.split_once('-')
+            && let (Ok(start), Ok(end)) = (
+                usize::from_str_radix(start, 16),
+                usize::from_str_radix(end, 16),
+            )
+        {
+            inside = start < last && end > first;
+        } else if inside && let Some(size) = line.strip_prefix("Locked:") {
+            let size = size.trim().trim_end_matches(" kB");
+            locked += size.parse::<usize>().unwrap() * 1024;
+        }
+    }
+    locked
+}
