@@ -1,5 +1,7 @@
 //! The end of a walk: what failed works again, and what was taken comes back.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use rawmap_core::{Errno, Error};
 
 use crate::judge::Verdict;
@@ -103,12 +105,12 @@ impl World<'_> {
         if !refused && !kept && self.causes.sealed.is_empty() {
             self.comes_back(counts_places)?;
         }
-        let inode =
-            std::os::unix::fs::MetadataExt::ino(&self.peer.metadata().expect("an open file"));
+        let file = self.peer.metadata().expect("an open file");
+        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        // Other file systems have files of the same number.
+        let file = format!(" {major:02x}:{minor:02x} {} ", file.ino());
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let ours = |line: &&str| {
-            line.split_whitespace().nth(4) == Some(&inode.to_string()) && line.contains("rw-s")
-        };
+        let ours = |line: &&str| line.contains("rw-s") && line.contains(&file);
         match maps.lines().find(ours) {
             Some(line) if !kept => Err(format!("it is still mapped: {line}")),
             _ => Ok(()),
