@@ -7,7 +7,7 @@ use crate::error::{Call, Error};
 use crate::protection::Access;
 use crate::raw::to_u64;
 use crate::span::Span;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Touch};
 
 /// Why a [`wait`](Shared::wait) has ended.
 ///
@@ -102,7 +102,7 @@ impl Shared<'_> {
             Err(Errno::AGAIN) => Ok(Waited::Changed),
             Err(Errno::TIMEDOUT) => Ok(Waited::TimedOut),
             Err(Errno::INTR) => Ok(Waited::Interrupted),
-            Err(errno) => Err(self.refused(errno, at)),
+            Err(errno) => Err(self.refused(errno, word)),
         }
     }
 
@@ -130,9 +130,7 @@ impl Shared<'_> {
         match woken {
             // A peer's doing, which is to hurt nobody but those that wait without a timeout.
             Err(Errno::INVAL) => Ok(0),
-            Err(errno) => {
-                Err(self.refused(errno, word.addr().wrapping_sub(self.map.as_ptr().addr())))
-            }
+            Err(errno) => Err(self.refused(errno, word)),
             Ok(woken) => Ok(woken),
         }
     }
@@ -162,17 +160,17 @@ impl Shared<'_> {
     }
 
     #[cold]
-    fn refused(self, errno: Errno, at: usize) -> Error {
-        let offset = to_u64(at);
-        match errno {
-            // The kernel waits at no page of private memory that is only read.
-            Errno::FAULT
-                if self.access.allows(Access::PRIVATE) && self.map.prefault_read(at, 4).is_ok() =>
-            {
-                Error::Protected
-            }
-            Errno::FAULT => Error::Unreachable { offset },
-            errno => Error::of_range(Call::Futex, errno, offset, 4),
+    fn refused(self, errno: Errno, word: *mut u32) -> Error {
+        let offset = to_u64(word.addr().wrapping_sub(self.map.as_ptr().addr()));
+        if errno != Errno::FAULT {
+            return Error::of_range(Call::Futex, errno, offset, 4);
         }
+        // SAFETY: `word` has checked it.
+        let is_readable = || unsafe { sys::touch(word.cast(), 4, Touch::Read) }.is_ok();
+        // The kernel waits at no page of private memory that is only read.
+        if self.access.allows(Access::PRIVATE) && is_readable() {
+            return Error::Protected;
+        }
+        Error::Unreachable { offset }
     }
 }
