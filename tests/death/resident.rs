@@ -90,7 +90,7 @@ impl Drop for Eater {
 
 #[test]
 fn what_is_locked_for_writing_never_faults() {
-    const NAME: &str = "lock::what_is_locked_for_writing_never_faults";
+    const NAME: &str = "resident::what_is_locked_for_writing_never_faults";
     if emulator().is_some() {
         return skip(NAME, "the emulator's own faults would count");
     }
