@@ -1,4 +1,9 @@
-//! The example of two processes that do not trust each other, run as a program.
+//! The examples of processes that do not trust each other, run as programs.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rawmap_tests::command;
 
@@ -27,4 +32,64 @@ fn a_peer_truncates_scribbles_and_dies() {
     ] {
         assert!(said.contains(line), "{line}");
     }
+}
+
+fn frames(folder: &Path, words: &[&str]) -> Command {
+    let mut command = command(env!("CARGO_BIN_EXE_frames"));
+    // A socket's whole path would be too long.
+    command.args(words).current_dir(folder);
+    command.stdout(Stdio::piped());
+    command
+}
+
+/// A producer of so many frames, whose socket is there.
+fn producer(folder: &Path, frames_of: &str) -> Child {
+    let mut producer = frames(folder, &["produce", "socket", frames_of])
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while !folder.join("socket").exists() {
+        assert_eq!(producer.try_wait().unwrap(), None);
+        assert!(begin.elapsed() < Duration::from_secs(300), "no socket");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    producer
+}
+
+fn said(consumer: Child) -> String {
+    let output = consumer.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}: {said}", output.status);
+    said
+}
+
+#[test]
+fn consumers_have_whole_frames_until_the_producer_ends() {
+    let folder = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
+    let folder = folder.path();
+    let mut ends = producer(folder, "300");
+    let consumers = [(); 2].map(|()| frames(folder, &["consume", "socket"]).spawn().unwrap());
+    let said = consumers.map(said);
+    assert!(ends.wait().unwrap().success());
+    for said in said {
+        assert!(
+            said.contains("the last is 300; the producer has ended"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_consumer_hears_of_a_producer_that_is_killed() {
+    let folder = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
+    let folder = folder.path();
+    let mut killed = producer(folder, "1000000000");
+    let mut consumer = frames(folder, &["consume", "socket"]).spawn().unwrap();
+    let mut lines = BufReader::new(consumer.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("the first is"));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let last = lines.next().unwrap().unwrap();
+    assert!(last.contains("the producer has ended"), "{last}");
+    assert!(consumer.wait().unwrap().success());
 }

@@ -261,7 +261,7 @@ pub fn test_dir() -> PathBuf {
     })
 }
 
-/// Counts the locked bytes of the VMAs of a map, in /proc/self/smaps.
+/// Counts the bytes in memory of the locked VMAs of a map, in /proc/self/smaps. Its own count of locked bytes wraps at a huge page on 32 bits.
 ///
 /// # Panics
 ///
@@ -269,8 +269,7 @@ pub fn test_dir() -> PathBuf {
 pub fn locked_bytes(map: &rawmap_core::MmapRaw) -> usize {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let (first, last) = (map.as_ptr().addr(), map.as_ptr().addr() + map.len());
-    let mut inside = false;
-    let mut locked = 0;
+    let (mut inside, mut in_memory, mut locked) = (false, 0, 0);
     for line in smaps.lines() {
         if let Some((range, _)) = line.split_once(' ')
             && let Some((start, end)) = range.split_once('-')
@@ -280,9 +279,14 @@ pub fn locked_bytes(map: &rawmap_core::MmapRaw) -> usize {
             )
         {
             inside = start < last && end > first;
-        } else if inside && let Some(size) = line.strip_prefix("Locked:") {
+        } else if let Some(size) = line.strip_prefix("Rss:") {
             let size = size.trim().trim_end_matches(" kB");
-            locked += size.parse::<usize>().unwrap() * 1024;
+            in_memory = size.parse::<usize>().unwrap() * 1024;
+        } else if let Some(flags) = line.strip_prefix("VmFlags:")
+            && inside
+            && flags.split_whitespace().any(|flag| flag == "lo")
+        {
+            locked += in_memory;
         }
     }
     locked
