@@ -179,7 +179,7 @@ fn no_proc() -> Result<bool> {
 fn limit() -> Result<Duration> {
     let text = std::env::var(LIMIT).unwrap_or_default();
     let seconds = match &*text {
-        "" => 900,
+        "" => 1800,
         text => text
             .parse()
             .with_context(|| format!("{LIMIT} is {text:?}, not a number of seconds"))?,

@@ -211,7 +211,8 @@ impl MmapRaw {
     /// and does not wait for it.
     ///
     /// A later [`flush`](Self::flush) then has less to wait for. Nothing is promised before that one
-    /// is `Ok`. Whole pages are written. Where the device has too much to do already, the call waits for that.
+    /// is `Ok`. Whole pages are written. Where the device has too much to do already, the call waits for that. F2FS starts nothing
+    /// while another file of the disk is being synced.
     ///
     /// `file` is the one that is mapped: a map does not keep it.
     ///

@@ -5,10 +5,12 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::time::Duration;
 
 use linux_raw_sys::loop_device::{
     LO_FLAGS_AUTOCLEAR, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config,
 };
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::{io_text, opens};
@@ -88,7 +90,14 @@ pub fn mount_ext4(image: &File, on: &Path, options: &str) -> Result<(), String> 
     let (device, path) = over(image)?;
     let _until_it_is_mounted = File::open(&path).map_err(io_text)?;
     drop(device);
-    mount(&path, on, "ext4", options)
+    // Another process that was told of the same free device has it open for a moment.
+    for _ in 0..100 {
+        match mounted(&path, on, "ext4", options) {
+            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other.map_err(|errno| format!("mount of {path} as ext4: {errno}")),
+        }
+    }
+    Err(format!("mount of {path} as ext4: busy for a second"))
 }
 
 /// Mounts a file system, or a device's, on a folder.
@@ -97,7 +106,10 @@ pub fn mount_ext4(image: &File, on: &Path, options: &str) -> Result<(), String> 
 ///
 /// What the kernel says.
 pub fn mount(what: &str, on: &Path, kind: &str, options: &str) -> Result<(), String> {
-    let data = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
+    mounted(what, on, kind, options).map_err(|errno| format!("mount of {what} as {kind}: {errno}"))
+}
+
+fn mounted(what: &str, on: &Path, kind: &str, options: &str) -> Result<(), Errno> {
+    let data = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
     rustix::mount::mount(what, on, kind, MountFlags::empty(), data.as_c_str())
-        .map_err(|errno| format!("mount of {what} as {kind}: {errno}"))
 }
