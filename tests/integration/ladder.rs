@@ -215,6 +215,16 @@ fn the_workflow_has_every_rung() {
     assert!(found > 40, "{found}");
 }
 
+/// How many random rounds there are follows from what the rung asks for, and is all where nothing is asked.
+#[test]
+fn rounds_are_what_was_asked_for() {
+    let asked = std::env::var("RAWMAP_EFFORT");
+    let all = if rawmap_tests::is_slow() { 5 } else { 100 };
+    let percent = asked.map_or(all, |text| text.parse().unwrap());
+    assert_eq!(rawmap_tests::rounds(1000), 10 * percent);
+    assert_eq!(rawmap_tests::few_steps(), percent < 100);
+}
+
 /// Each row of the list of allowed skips is about a test that there is.
 #[test]
 fn allowed_skips_name_tests() {

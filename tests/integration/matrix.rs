@@ -66,6 +66,15 @@ fn one_rule_says_where_libc_is_called() {
     assert!(own.contains("s390x") && own.contains("miri"), "{own}");
     assert_eq!(own, condition(&source, "#[cfg_attr(\n    not(all"));
     assert_eq!(own, condition(&read("core/Cargo.toml"), "'cfg(not(all"));
+    // And the ladder has built what it says.
+    if let Ok(asked) = std::env::var("RAWMAP_BACKEND") {
+        let built = match (cfg!(rustix_use_libc), cfg!(rustix_use_experimental_asm)) {
+            (true, _) => "libc",
+            (_, true) => "own",
+            _ => "",
+        };
+        assert_eq!(built, asked);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod edges;
 mod format;
 mod medium;
 mod model;
+mod power;
 
 use rawmap_core::record::{Layout, Part, layout};
 

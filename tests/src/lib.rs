@@ -143,6 +143,7 @@ pub fn holds(condition: &str) -> bool {
         "machine" => machine().is_some(),
         "no machine" => machine().is_none(),
         "qemu-user before 8" => emulator().is_some_and(|version| version < (8, 0)),
+        "no qemu-aarch64 before 8" => !is_old("qemu-aarch64"),
         "no CAP_SYS_ADMIN" => !may_administrate(),
         "no cachestat" => !has_cachestat(),
         "overlayfs or tmpfs" => native && hides_dirty_pages(&test_dir()),
@@ -159,6 +160,18 @@ pub fn holds(condition: &str) -> bool {
         "libc is musl" => cfg!(target_env = "musl"),
         other => panic!("skips.toml: unknown condition {other:?}"),
     }
+}
+
+/// Returns whether the first such program of the path is a QEMU before 8.
+fn is_old(program: &str) -> bool {
+    let said = Command::new(program).arg("--version").output();
+    said.is_ok_and(|said| {
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let major = said
+            .split_once("version ")
+            .and_then(|(_, rest)| rest.split('.').next()?.parse::<u32>().ok());
+        major.is_some_and(|major| major < 8)
+    })
 }
 
 /// Returns whether this process may mount a device that no other sees, and has loop devices: root, and not of a container or a

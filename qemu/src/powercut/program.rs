@@ -342,7 +342,10 @@ fn report(machine: &Machine, options: &Options, said: &Said, tally: &Tally) -> b
         },
         options.seed
     );
-    for (cut, why) in tally.refused.iter().take(10) {
+    // The first cut of each reason.
+    let mut reasons = std::collections::BTreeSet::new();
+    let new = tally.refused.iter().filter(|(_, why)| reasons.insert(why));
+    for (cut, why) in new.take(10) {
         println!("{cut}: {why}\n  {again} {}", cut.number);
     }
     let kinds: Vec<_> = tally
