@@ -1,5 +1,6 @@
 //! A file of records under power cuts: `record-power work FILE` promises, and `record-power check FILE` judges what a cut left, by
-//! the promises on its standard input. For `cargo qemu powercut --program`.
+//! the promises on its standard input. For `cargo qemu powercut --program`. `record-power early FILE` is the control: it promises
+//! before it stores.
 
 use std::error::Error;
 use std::io::{self, BufRead as _, Write as _};
@@ -55,6 +56,16 @@ fn promise(what: &str, number: u32) -> Done {
     Ok(out.flush()?)
 }
 
+/// Stores, and then promises it; or the other way round.
+fn stored(what: &str, number: u32, early: bool, store: impl FnOnce() -> Done) -> Done {
+    if early {
+        promise(what, number)?;
+        return store();
+    }
+    store()?;
+    promise(what, number)
+}
+
 fn upgrade(path: &Path) -> Done<File<4>> {
     let to = |store: &mut Store<MmapMut, 4>, _from: u32| {
         let value = Reader::new(store.get_ref())?.load("value")?;
@@ -65,39 +76,43 @@ fn upgrade(path: &Path) -> Done<File<4>> {
     Ok(unsafe { Options::new().scattered().upgrade(path, NEW, to) }?)
 }
 
-fn work(path: &Path) -> Done {
+fn work(path: &Path, early: bool) -> Done {
     // SAFETY: only this program has the file.
     let mut file = unsafe { Options::new().scattered().open(path, OLD) }?;
     promise("made", 1)?;
     let mut event = 0;
     for number in 1..=UPGRADE {
-        event = round(&mut file, number, event)?;
+        event = round(&mut file, number, event, early)?;
     }
     drop(file);
     let mut file = upgrade(path)?;
     promise("upgraded", 2)?;
     for number in UPGRADE + 1.. {
-        event = round(&mut file, number, event)?;
+        event = round(&mut file, number, event, early)?;
         // Several parts by one commit.
         file.slots("value")?.put(1, &value(number))?;
         file.slots("copy")?.put(1, &number.to_le_bytes())?;
         file.log("apart")?.append(&value(number)[..4])?;
-        file.commit()?;
-        promise("all", number)?;
+        stored("all", number, early, || Ok(file.commit().map(drop)?))?;
     }
     Ok(())
 }
 
-fn round<const N: usize>(file: &mut File<N>, number: u32, mut event: u32) -> Done<u32> {
-    file.slots("value")?.store(1, &value(number))?;
-    promise("value", number)?;
+fn round<const N: usize>(
+    file: &mut File<N>,
+    number: u32,
+    mut event: u32,
+    early: bool,
+) -> Done<u32> {
+    stored("value", number, early, || {
+        Ok(file.slots("value")?.store(1, &value(number)).map(drop)?)
+    })?;
     for _ in 0..number % 5 {
         event += 1;
         let bytes = value(event);
         file.log("log")?.append(&bytes[..bytes.len().min(400)])?;
     }
-    file.commit()?;
-    promise("event", event)?;
+    stored("event", event, early, || Ok(file.commit().map(drop)?))?;
     Ok(event)
 }
 
@@ -159,7 +174,7 @@ fn check(path: &Path) -> Done {
     // And it goes on, whatever the cut left.
     let mut file = upgrade(path)?;
     let mut event = file.log("log")?.records().count() as u32;
-    event = round(&mut file, 1_000_001, event)?;
+    event = round(&mut file, 1_000_001, event, false)?;
     let last = file
         .slots("value")?
         .load()?
@@ -183,8 +198,9 @@ fn main() -> std::process::ExitCode {
 fn run() -> Done {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
-        [mode, path] if mode == "work" => work(Path::new(path)),
+        [mode, path] if mode == "work" => work(Path::new(path), false),
+        [mode, path] if mode == "early" => work(Path::new(path), true),
         [mode, path] if mode == "check" => check(Path::new(path)),
-        _ => Err("record-power work FILE | check FILE".into()),
+        _ => Err("record-power work FILE | early FILE | check FILE".into()),
     }
 }
