@@ -1,5 +1,5 @@
 //! Frames from one process to others that trust it with nothing: it writes the newest frame into memory that only it can
-//! change, and that nobody can shorten.
+//! change, and that no process can shorten.
 //!
 //! ```text
 //! cargo run --package rawmap --example frames -- produce /tmp/frames.sock 1000 &

@@ -11,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// Gives a descriptor to who reads at the other end.
+/// Sends a descriptor to the process at the other end.
 pub(crate) fn hand_over(socket: &UnixStream, file: &File) -> io::Result<()> {
     let descriptors = [file.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -26,7 +26,7 @@ pub(crate) fn hand_over(socket: &UnixStream, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a descriptor that the other end gives.
+/// Receives a descriptor that the other end has sent.
 pub(crate) fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
