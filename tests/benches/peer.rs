@@ -18,7 +18,7 @@ const LEN: usize = 64;
 /// Where the answers are.
 const ANSWER: usize = 2048;
 
-/// What one process does, by the number of the exchange.
+/// What one process does, by the number of the exchange. New memory has a 0: what is exchanged is one more.
 type Side<'a> = Box<dyn FnMut(u32) + 'a>;
 
 struct Pair<'a> {
@@ -265,23 +265,23 @@ fn main() -> ExitCode {
             Pair {
                 name: "Mailbox",
                 asks: Box::new(move |number| {
-                    put(&mut question, number);
-                    take(&answered, number);
+                    put(&mut question, number + 1);
+                    take(&answered, number + 1);
                 }),
                 answers: Box::new(move |number| {
-                    take(&questioned, number);
-                    put(&mut answer, number);
+                    take(&questioned, number + 1);
+                    put(&mut answer, number + 1);
                 }),
             },
             Pair {
                 name: "a copy that checks nothing, and fences",
                 asks: Box::new(|number| {
-                    bare_put(&bare, 0, number);
-                    bare_take(&bare, ANSWER, number);
+                    bare_put(&bare, 0, number + 1);
+                    bare_take(&bare, ANSWER, number + 1);
                 }),
                 answers: Box::new(|number| {
-                    bare_take(&bare, 0, number);
-                    bare_put(&bare, ANSWER, number);
+                    bare_take(&bare, 0, number + 1);
+                    bare_put(&bare, ANSWER, number + 1);
                 }),
             },
             by_socket("a Unix socket", LEN),
