@@ -9,7 +9,7 @@
 use crate::error::{Call, Error};
 use crate::raw::MmapRaw;
 use crate::span::Span;
-use crate::sys::{self, Touch};
+use crate::sys::{self, Errno, Touch};
 
 impl MmapRaw {
     /// `mlock`, after `madvise(.., MADV_POPULATE_WRITE)` -- brings `len` bytes at `offset` into memory for writing, and keeps them there.
@@ -40,7 +40,8 @@ impl MmapRaw {
     ///
     /// # Errors
     ///
-    /// After an error of mlock(2), or of a page that went away meanwhile, nothing of the range is locked, also where it was before.
+    /// After an error nothing of the range is locked, also where it was before. More than the limit is told before a page is taken, from
+    /// Linux 4.4 on.
     ///
     /// - [`Error::Unwritable`], [`Error::Unreachable`]: from its offset on, a page cannot be had: the disk is full, the file is shorter, the
     ///   device fails.
@@ -66,9 +67,17 @@ impl MmapRaw {
     ///   before Linux 5.14 as `prefault_write`
     /// - [vm.compact_unevictable_allowed](https://docs.kernel.org/admin-guide/sysctl/vm.html#compact-unevictable-allowed)
     pub fn lock_writable(&self, offset: usize, len: usize) -> Result<(), Error> {
-        // Says where and why, before anything is locked. And mlock(2) does not return while a page cannot be read.
-        self.prefault_write(offset, len)?;
-        let locked = self.lock_range(offset, len);
+        // Says that it is more than the limit before it takes memory.
+        let locked = match self.lock_on_fault_range(offset, len) {
+            Err(Error::Sys {
+                errno: Errno::NOSYS,
+                ..
+            }) => Ok(()),
+            limited => limited,
+        };
+        // Says where and why. And mlock(2) does not return while a page cannot be read.
+        let locked = locked.and_then(|()| self.prefault_write(offset, len));
+        let locked = locked.and_then(|()| self.lock_range(offset, len));
         // A page may have been written back meanwhile, or moved out and read in again. And where it was mapped for a load,
         // populating it for writing leaves its first store to fault: arm, aarch64 without hardware's dirty bit, MIPS and others.
         let locked = locked.and_then(|()| self.store_nothing(offset, len));
@@ -77,6 +86,7 @@ impl MmapRaw {
             let _ = self.unlock_range(offset, len);
         })
     }
+
     /// A store to each page, which changes no byte.
     fn store_nothing(&self, offset: usize, len: usize) -> Result<(), Error> {
         let span = Span::new(offset, len, self.len())?;

@@ -315,8 +315,14 @@ impl MmapRaw {
             // As the kernel does it, but for QEMU's user mode of 32 bit: there mremap(2) takes pages behind the map away.
             let end = base.wrapping_byte_add(new_mapped);
             // SAFETY: pages of this map, which is shorter from here on.
-            let cut = unsafe { cut(end, old_mapped.wrapping_sub(new_mapped)) };
-            (Call::Munmap, cut.map(|()| base))
+            match unsafe { cut(end, old_mapped.wrapping_sub(new_mapped)) } {
+                // Of huge pages that only the file is known to have: mremap(2) rounds by them (Linux 5.16).
+                // SAFETY: as below.
+                Err(Errno::INVAL) => (Call::Mremap, unsafe {
+                    sys::mremap(base, old_mapped, new_mapped, false)
+                }),
+                cut => (Call::Munmap, cut.map(|()| base)),
+            }
         } else {
             // SAFETY: all pages of this map, and only the result is used from here on.
             let moved = unsafe { sys::mremap(base, old_mapped, new_mapped, may_move) };
@@ -335,6 +341,12 @@ impl MmapRaw {
     fn ranged<T>(&self, call: Call, span: Span, result: Result<T, Errno>) -> Result<T, Error> {
         let (offset, len) = (to_u64(span.offset()), to_u64(span.len()));
         result.map_err(|errno| Error::of_range(call, errno, offset, len))
+    }
+
+    /// The error of a loss, also where a flush failed before it.
+    #[cfg(feature = "fault")]
+    pub(crate) fn check_lost(&self, span: Span) -> Result<(), Error> {
+        self.check_not_lost(span)
     }
 
     #[inline]

@@ -141,7 +141,16 @@ impl Guest {
 
     /// The next line of its console; `None` when it has ended.
     pub fn line(&mut self) -> Result<Option<String>> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        if let Some(line) = self.line_until(self.deadline)? {
+            return Ok(line);
+        }
+        self.end();
+        bail!("{}: not done after {} s", self.name, self.limit.as_secs())
+    }
+
+    /// The same, if it comes before a moment.
+    pub fn line_until(&mut self, until: Instant) -> Result<Option<Option<String>>> {
+        let left = until.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {
             Ok(line) => {
                 self.transcript += &line;
@@ -149,13 +158,10 @@ impl Guest {
                 if let Some(why) = line.strip_prefix(say::FAILED) {
                     bail!("{}: the guest failed: {why}", self.name);
                 }
-                Ok(Some(line))
+                Ok(Some(Some(line)))
             }
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => {
-                self.end();
-                bail!("{}: not done after {} s", self.name, self.limit.as_secs())
-            }
+            Err(RecvTimeoutError::Disconnected) => Ok(Some(None)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
         }
     }
 

@@ -22,7 +22,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rawmap::memfd::{MemfdOptions, Seals, add_seals};
+use rawmap::memfd::{MemfdOptions, Seals, add_seals, seals};
 use rawmap::{Mail, Mailbox, MmapOptions, Waited};
 
 use descriptor::{hand_over, receive};
@@ -64,18 +64,18 @@ fn produce(socket: &str, frames: u64) -> io::Result<()> {
 
     let listener = UnixListener::bind(socket).map_err(|error| named(socket, &error))?;
     // Their ends are closed when this process ends, however it does.
-    let mut consumers = Vec::new();
+    let mut consumers: Vec<UnixStream> = Vec::new();
+    let mut is_begun = false;
     for number in 1..=frames {
-        listener.set_nonblocking(!consumers.is_empty())?;
-        match listener.accept() {
-            Ok((consumer, _)) => {
-                // One that has gone already is no reason to stop.
-                if hand_over(&consumer, &memory).is_ok() {
-                    consumers.push(consumer);
-                }
+        // One that has gone is to take no descriptor from others.
+        consumers.retain(|consumer| !has_ended(consumer).unwrap_or(true));
+        listener.set_nonblocking(is_begun)?;
+        // No consumer, or one that has gone already, is a reason to stop.
+        if let Ok((consumer, _)) = listener.accept() {
+            is_begun = true;
+            if hand_over(&consumer, &memory).is_ok() && consumer.set_nonblocking(true).is_ok() {
+                consumers.push(consumer);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
         }
         mailbox.write(&draw(number))?;
         map.shared().wake(0, u32::MAX)?;
@@ -94,10 +94,17 @@ fn draw(number: u64) -> [u8; FRAME] {
 /// Looks at the newest frame as often as there is one, until the producer has ended.
 fn consume(socket: &str) -> io::Result<()> {
     let producer = UnixStream::connect(socket).map_err(|error| named(socket, &error))?;
+    let memory = receive(&producer)?;
+    // Else it could have holes, which are nothing but where they cannot be filled: of huge pages, SIGBUS.
+    let held = seals(&memory)?;
+    if !held.contains(Seals::FUTURE_WRITE) && !held.contains(Seals::WRITE) {
+        let refused = "the producer's memory is not sealed against writing";
+        return Err(io::Error::new(ErrorKind::InvalidData, refused));
+    }
     // The length is this process's own, and memory that can still shrink is refused.
     let map = MmapOptions::new()
         .len(LEN)
-        .map_raw_sealed_read_only(receive(&producer)?)?;
+        .map_raw_sealed_read_only(memory)?;
     producer.set_nonblocking(true)?;
     let mailbox = Mailbox::new(map.shared(), 0, FRAME)?;
     let mut frame = [0; FRAME];
@@ -147,8 +154,8 @@ fn named(socket: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{socket}: {error}"))
 }
 
-fn has_ended(mut producer: &UnixStream) -> io::Result<bool> {
-    match producer.read(&mut [0]) {
+fn has_ended(mut peer: &UnixStream) -> io::Result<bool> {
+    match peer.read(&mut [0]) {
         Ok(len) => Ok(len == 0),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(true),

@@ -107,6 +107,15 @@ fn run(path: &PathBuf, newest: usize) -> io::Result<usize> {
         "{path}: \"{name}\", version {version}, {len} bytes in units of {unit}"
     )?;
     let mut damaged = 0;
+    for (at, copy) in reader.table_copies() {
+        if matches!(copy, SlotCopy::Damaged) {
+            damaged += 1;
+            writeln!(
+                io::stdout(),
+                "  table at {at}: DAMAGED; who opens the file writes it again"
+            )?;
+        }
+    }
     for part in table.parts() {
         damaged += show(&reader, &part, newest)?;
     }

@@ -27,7 +27,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rawmap_core::record::{
@@ -75,14 +75,15 @@ impl Options {
     ///
     /// # Safety
     ///
-    /// - Nothing changes or truncates the file while it is open, but through what this returns. Programs that open it
-    ///   with this lock it; others must not.
+    /// - Nothing changes or truncates the file while it is open, but the [`Store`] that this returns: not [`File::file`] either.
+    ///   Programs that open it with this lock it; others must not.
     ///
     /// # Errors
     ///
     /// Each names the path and the step, and leaves a file that holds something else as it is.
     ///
-    /// - Another program, or this one, has it open (`WouldBlock`).
+    /// - Another program, or this one, has it open (`WouldBlock`). So has a child that another thread forked while it was open,
+    ///   until its execve(2): a program that starts programs, and opens a file again that it has closed, tries once more.
     /// - [`record::Problem`](rawmap_core::record::Problem), by [`Error::record`]: it is no file of this layout.
     /// - What the file system says.
     pub unsafe fn open<const N: usize>(
@@ -91,8 +92,7 @@ impl Options {
         layout: Layout<N>,
     ) -> Result<File<N>, Error> {
         let at = At(path.as_ref());
-        let file = at.create()?;
-        at.step("prepare", prepare(&file, &layout))?;
+        let file = at.locked(|file| prepare(file, &layout))?;
         // SAFETY: the caller's duty, passed on.
         let map = unsafe { self.map_mut(at, &file, layout.len()) }?;
         at.step("open", Store::open(map, layout).map_err(Into::into))
@@ -116,8 +116,7 @@ impl Options {
         upgrade: impl FnOnce(&mut Store<MmapMut, N>, u32) -> Result<(), rawmap_core::Error>,
     ) -> Result<File<N>, Error> {
         let at = At(path.as_ref());
-        let file = at.create()?;
-        at.step("prepare", prepare_to_upgrade(&file, &layout))?;
+        let file = at.locked(|file| prepare_to_upgrade(file, &layout))?;
         // SAFETY: the caller's duty, passed on.
         let map = unsafe { self.map_mut(at, &file, layout.len()) }?;
         let upgraded = Store::upgrade(map, layout, upgrade);
@@ -166,6 +165,9 @@ impl Options {
     }
 }
 
+/// So often a file may be replaced while it is opened.
+const TRIES: u32 = 8;
+
 /// A path, for errors.
 #[derive(Clone, Copy)]
 struct At<'p>(&'p Path);
@@ -182,6 +184,25 @@ impl At<'_> {
         let mut options = fs::File::options();
         options.read(true).write(true).create(true).truncate(false);
         self.io("open", options.open(self.0))
+    }
+
+    /// The file, when it has the lock: it may have been replaced or removed before.
+    fn locked(
+        self,
+        prepare: impl Fn(&fs::File) -> Result<(), rawmap_core::Error>,
+    ) -> Result<fs::File, Error> {
+        for _ in 0..TRIES {
+            let file = self.create()?;
+            self.step("prepare", prepare(&file))?;
+            let ours = self.io("look at it", file.metadata())?;
+            // Old overlay file systems say of a path other numbers than of a file that is open.
+            let named = fs::File::open(self.0).and_then(|named| named.metadata());
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+                return Ok(file);
+            }
+        }
+        let again = io::Error::other("it is replaced or removed each time it is locked");
+        self.io("lock", Err(again))
     }
 
     fn step<T>(self, step: &'static str, done: Result<T, rawmap_core::Error>) -> Result<T, Error> {
@@ -206,7 +227,8 @@ pub struct File<const N: usize> {
 }
 
 impl<const N: usize> File<N> {
-    /// Returns the file: to start its write-back, say, or to recover a contained map.
+    /// Returns the file: to start its write-back, say, or to recover a contained map. It is not written or truncated by this, nor is a
+    /// duplicate of it: the store lends its bytes.
     #[must_use]
     pub const fn file(&self) -> &fs::File {
         &self.file
@@ -294,5 +316,39 @@ impl std::error::Error for Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(error.cause.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another program replaces it between open(2) and flock(2): the lock would be one of a file without a name.
+    #[test]
+    fn what_is_locked_is_what_the_path_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("state"), folder.path().join("new"));
+        let tries = std::cell::Cell::new(0);
+        for (replaced, removed) in [(1, 0), (0, 1), (2, 1), (0, 0)] {
+            tries.set(0);
+            let file = At(&path).locked(|_| {
+                tries.set(tries.get() + 1);
+                if tries.get() <= replaced {
+                    fs::write(&new, b"new").unwrap();
+                    fs::rename(&new, &path).unwrap();
+                } else if tries.get() <= replaced + removed {
+                    fs::remove_file(&path).unwrap();
+                }
+                Ok(())
+            });
+            assert_eq!(tries.get(), replaced + removed + 1);
+            let (ours, named) = (file.unwrap().metadata(), fs::metadata(&path));
+            assert_eq!(ours.unwrap().ino(), named.unwrap().ino());
+        }
+        let told = At(&path).locked(|_| {
+            fs::remove_file(&path).unwrap();
+            Ok(())
+        });
+        assert!(told.unwrap_err().to_string().contains("each time"));
     }
 }

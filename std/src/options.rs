@@ -379,7 +379,10 @@ impl MapIfSafeError {
             Error::OutOfRange { offset, len, .. } if offset.checked_add(len).is_none() => {
                 Why::MapFailed(error.into())
             }
-            Error::MayChange(_) | Error::OutOfRange { .. } => Why::NotSafe(error.into()),
+            // What has no length of its own has no proof either.
+            Error::MayChange(_) | Error::OutOfRange { .. } | Error::NoLength => {
+                Why::NotSafe(error.into())
+            }
             other => Why::MapFailed(other.into()),
         })
     }

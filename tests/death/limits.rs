@@ -1,6 +1,10 @@
-//! Containment, and the end of a map, where the process has reached a limit of the kernel's.
+//! Containment, and the end of a map, where the process has reached a limit of the kernel's, or has no memory left.
 
-use rawmap::{Mmap, MmapMut};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::ErrorKind;
+
+use rawmap::{Mmap, MmapMut, MmapOptions};
 use rawmap_tests::{emulator, machine, skip};
 
 use crate::{contained, cut, in_file, load, lost_at, page, pages, store, survives};
@@ -137,5 +141,57 @@ fn a_drop_at_the_limit_of_maps_gives_the_bytes_back() {
         let after = resident();
         assert!(after + len / 4 * 3 < before, "{before} {after}");
         drop(maps);
+    });
+}
+
+/// The heap of this program, which has nothing for a thread that says so.
+struct Heap;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+std::thread_local! {
+    static IS_FULL: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY: passes all on to the system's, or says that there is no memory.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that ends has none.
+        if IS_FULL.try_with(Cell::get).unwrap_or(false) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's duty, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: the caller's duty, passed on.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+/// It is an error that the program is told, with its kind and without its numbers.
+#[test]
+fn an_error_needs_no_memory() {
+    survives("limits::an_error_needs_no_memory", || {
+        let map = MmapMut::map_anon(4096).unwrap();
+        let (range, refused) = (
+            || map.flush_range(4096, 1).unwrap_err(),
+            || {
+                MmapOptions::new()
+                    .len(usize::MAX / 4)
+                    .map_anon()
+                    .unwrap_err()
+            },
+        );
+        let numbers = |error| rawmap::Error::from_io(&error).is_some();
+        assert!(numbers(range()) && numbers(refused()));
+        IS_FULL.set(true);
+        let told = [range(), refused()];
+        IS_FULL.set(false);
+        let kinds = told.each_ref().map(std::io::Error::kind);
+        assert_eq!(kinds, [ErrorKind::InvalidInput, ErrorKind::OutOfMemory]);
+        assert!(!told.into_iter().any(numbers));
     });
 }

@@ -67,13 +67,14 @@ fn said(consumer: Child) -> String {
 fn consumers_have_whole_frames_until_the_producer_ends() {
     let folder = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
     let folder = folder.path();
-    let mut ends = producer(folder, "300");
+    // So many that the second has come before the last.
+    let mut ends = producer(folder, "3000");
     let consumers = [(); 2].map(|()| frames(folder, &["consume", "socket"]).spawn().unwrap());
     let said = consumers.map(said);
     assert!(ends.wait().unwrap().success());
     for said in said {
         assert!(
-            said.contains("the last is 300; the producer has ended"),
+            said.contains("the last is 3000; the producer has ended"),
             "{said}"
         );
     }

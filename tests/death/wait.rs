@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rawmap::{Error, MmapOptions, MmapRaw, Protection, Waited};
 use rawmap_core::memfd::MemfdOptions;
+use rawmap_tests::calls::refuse;
 
 use crate::locks::{end_of, fork};
 use crate::{contained, cut, lost_at, page, pages, store, survives};
@@ -65,16 +66,19 @@ fn a_wait_comes_to_an_end_by_itself() {
             assert!(began.elapsed() >= time.unwrap());
         }
         // Also where it is more than the kernel's clock can count.
-        for time in [
+        let times = [
             None,
             LONG,
             Some(Duration::MAX),
             Some(Duration::from_secs(1 << 40)),
-        ] {
+        ];
+        let flags = [0, libc::SA_RESTART];
+        for (time, flags) in times.map(|time| flags.map(|flags| (time, flags))).concat() {
             let handler: extern "C" fn(libc::c_int) = handler;
-            // SAFETY: it does nothing; no SA_RESTART.
+            // SAFETY: it does nothing.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_flags = flags as _;
                 action.sa_sigaction = handler as *const () as usize;
                 assert_eq!(
                     libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()),
@@ -91,7 +95,7 @@ fn a_wait_comes_to_an_end_by_itself() {
             assert_eq!(
                 map.shared().wait(0, 0, time),
                 Ok(Waited::Interrupted),
-                "{time:?}"
+                "{time:?} {flags}"
             );
             assert!(end_of(child).unwrap().success());
         }
@@ -197,5 +201,25 @@ fn a_lost_page_wakes_with_its_error() {
             Ok(Waited::TimedOut)
         );
         assert_eq!(lost_at(map.shared().wait(3 * page, 0, LONG)), at);
+    });
+}
+
+/// A loss is told also where a flush failed before it.
+#[test]
+fn a_lost_page_is_told_after_a_flush_that_failed() {
+    const NAME: &str = "wait::a_lost_page_is_told_after_a_flush_that_failed";
+    if rawmap_tests::emulator().is_some() || rawmap_tests::no_filters() {
+        return rawmap_tests::skip(NAME, "no filters of system calls");
+    }
+    survives(NAME, || {
+        let (file, page) = (pages(2), page());
+        let map = contained(&file);
+        store(&map, page, 4);
+        assert!(refuse(&[(libc::SYS_msync, None)]));
+        map.flush().unwrap_err();
+        assert!(map.failed().is_some());
+        cut(&file, 1);
+        assert_eq!(lost_at(map.shared().wait(page, 0, LONG)), Some(page as u64));
+        assert_eq!(map.lost(), Some(page));
     });
 }

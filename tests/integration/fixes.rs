@@ -278,6 +278,22 @@ fn a_hugetlbfs_file_is_given_back() {
             "{len}: still mapped"
         );
     }
+    // Within a huge page, and by some of them: as with memmap2, which leaves it to mremap(2).
+    for (len, new_len) in [
+        (5000, 100),
+        (100, 5000),
+        (2 * size, size + 100),
+        (size + 5000, size),
+    ] {
+        let map = MmapOptions::new().len(len).map_raw(file.as_raw_fd());
+        let mut map = map.unwrap();
+        // SAFETY: no pointer into it is kept.
+        unsafe { map.remap(new_len, rawmap::RemapOptions::new()) }
+            .unwrap_or_else(|refused| panic!("{len} to {new_len}: {refused}"));
+        assert_eq!(map.len(), new_len);
+        // SAFETY: inside the map.
+        unsafe { map.as_mut_ptr().add(new_len - 1).write_volatile(1) };
+    }
     drop(file);
     assert_eq!(free_huge_pages(free), free);
 }

@@ -116,6 +116,18 @@ fn a_record_that_is_damaged_is_seen_and_dropped() {
         shown.contains("number 2, newest, version 1, 8 bytes: 0200000000000000"),
         "{shown}"
     );
+    // The second copy of the table, which the recorder writes again.
+    let table = 65_536 + 40;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[table] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let shown = command(INSPECT).arg(&path).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("table at 65536: DAMAGED"), "{shown}");
+    run(&path, &["--events", "0"], usize::MAX);
+    bytes[table] ^= 1;
+    let mended = std::fs::read(&path).unwrap();
+    assert!(mended[65_536 + 24..65_536 + 200] == bytes[65_536 + 24..65_536 + 200]);
 }
 
 /// Between two lines that say `stored` there is an msync that said 0.

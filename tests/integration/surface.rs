@@ -200,6 +200,10 @@ macro_rules! surface {
                     Advice::WillNeed,
                     UncheckedAdvice::Free
                 ));
+                // A program reads such a file in another way.
+                let zero = File::open("/dev/zero").unwrap();
+                let refused = Mmap::map_if_safe(&zero).unwrap_err();
+                texts.push(format!("{} {}", refused.not_safe(), refused.map_failed()));
                 for text in &mut texts {
                     *text = text.replace(&address, "PTR");
                 }

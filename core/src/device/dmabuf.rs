@@ -173,8 +173,9 @@ impl DmaBuf {
     /// # Errors
     ///
     /// - [`Error::Protected`]: it is to be written, and its descriptor is open for reading only.
-    /// - [`Error::Sys`] with [`Call::Ioctl`](crate::Call::Ioctl): this is no dma-buf (`ENOTTY`), or its driver failed. The processor does
-    ///   not have the buffer then, and no end is due.
+    /// - [`Error::Sys`] with [`Call::Ioctl`](crate::Call::Ioctl): this is no dma-buf, or the kernel is older than 4.6 (`ENOTTY`); its driver
+    ///   failed; or it said a thousand times that it was interrupted (`EINTR`, `EAGAIN`). The processor does not have the buffer
+    ///   then, and no end is due.
     pub fn begin(&mut self, access: Access) -> Result<CpuAccess<'_>, Error> {
         if !self.map.access().allows(access.of_view()) {
             return Err(Error::Protected);
@@ -211,7 +212,8 @@ pub struct CpuAccess<'b> {
 impl CpuAccess<'_> {
     /// Returns a view of the whole buffer. With [`Access::Read`] it only reads.
     ///
-    /// No slice: a device that does not wait may write at any time.
+    /// No slice: a device that does not wait may write at any time. [`Shared::wait`] is not for it: the kernel waits at no memory of a
+    /// device, and says [`Error::Unreachable`].
     #[must_use]
     pub fn shared(&self) -> Shared<'_> {
         self.buffer.map.shared().only(self.access.of_view())
@@ -221,7 +223,8 @@ impl CpuAccess<'_> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`] with [`Call::Ioctl`](crate::Call::Ioctl): the driver failed. The processor does not have the buffer any more.
+    /// - [`Error::Sys`] with [`Call::Ioctl`](crate::Call::Ioctl): the driver failed, or said a thousand times that it was interrupted. The
+    ///   processor does not have the buffer any more; whether the device sees what was written is not known.
     pub fn end(self) -> Result<(), Error> {
         // Once only.
         let done = ManuallyDrop::new(self);

@@ -240,12 +240,18 @@ impl Uio {
     ///
     /// # Errors
     ///
-    /// - [`Error::Sys`]: a signal handler ran meanwhile (`EINTR`): call it again; the device has no interrupt, or
-    ///   was taken away (`EIO`).
+    /// - [`Error::Sys`]: a signal handler ran meanwhile (`EINTR`, not with a timeout of 0): call it again; the device has no interrupt,
+    ///   or was taken away (`EIO`).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Option<u32>, Error> {
         loop {
-            if !sys::wait_readable(self.file.as_fd(), timeout)? {
-                return Ok(None);
+            match sys::wait_readable(self.file.as_fd(), timeout) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                // It was not to wait: a signal is no answer.
+                Err(Error::Sys {
+                    errno: Errno::INTR, ..
+                }) if timeout == Some(Duration::ZERO) => continue,
+                Err(error) => return Err(error),
             }
             let mut count = [0; 4];
             match sys::read(self.file.as_fd(), &mut count) {

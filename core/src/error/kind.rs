@@ -88,12 +88,24 @@ mod io {
     //! Here and not in the std crate, because both types are foreign there.
 
     use super::{Error, Kind, kind};
+    extern crate alloc;
+
+    use alloc::vec::Vec;
+    use core::hint::black_box;
     use std::io;
 
-    /// Keeps the error inside: its text is that of the `io::Error`, and [`Error::from_io`] gives it back.
+    /// More than an `io::Error` allocates for one of these.
+    const ROOM: usize = 256;
+
+    /// Keeps the error inside: its text is that of the `io::Error`, and [`Error::from_io`] gives it back. Where the memory of the
+    /// process is used up, only its kind is kept.
     impl From<Error> for io::Error {
         #[cold]
         fn from(error: Error) -> Self {
+            let mut room = Vec::<u8>::new();
+            // Else `new` would end the process where a map was refused for want of memory.
+            let is_full = black_box(&mut room).try_reserve_exact(ROOM).is_err();
+            drop(room);
             let kind = match kind(error) {
                 Kind::Of(errno) => Self::from_raw_os_error(errno.raw_os_error()).kind(),
                 Kind::AlreadyExists => io::ErrorKind::AlreadyExists,
@@ -108,6 +120,9 @@ mod io {
                 Kind::Unsupported => io::ErrorKind::Unsupported,
                 Kind::WriteZero => io::ErrorKind::WriteZero,
             };
+            if is_full {
+                return kind.into();
+            }
             Self::new(kind, error)
         }
     }

@@ -18,6 +18,7 @@ use crate::sys::{self, AsFd, BorrowedFd, Errno};
 ///
 /// - [`Error::Sys`]: another process has the lock (flock(2), `EWOULDBLOCK`), or what the file system says.
 /// - [`Error::NoSpace`]: the disk is full.
+/// - [`Problem::Version`]: the file is of another version, and of another length.
 /// - [`Problem::Length`]: the file is shorter than the layout, and not a new one: it has other bytes than zeros. Or it is longer, and
 ///   not by what an upgrade left that was not finished. It is left as it is.
 ///
@@ -102,10 +103,14 @@ fn prepare_for<const N: usize>(
         // Longer is what an upgrade left that was not finished, or that an older program takes back: nothing uses its end.
         Some(table) => {
             let is_whole = found == want || found > want && table.len() == want;
-            if !is_whole {
-                return Err(length);
+            let (found, want) = (table.version, layout.version);
+            match is_whole {
+                true => true,
+                false if found != want => {
+                    return Err(Error::Record(Problem::Version { found, want }));
+                }
+                false => return Err(length),
             }
-            true
         }
         None if found == want => is_zero_file(file, found)?,
         None if found < want && is_zero_file(file, found)? => true,

@@ -72,6 +72,21 @@ struct Item<'a> {
     bytes: Option<&'a [u8]>,
 }
 
+/// How many bytes of wrong records may still be summed up in a segment. They lie behind each other: as many as it has are of an
+/// accident, and more are made to take time.
+#[derive(Clone, Copy, Debug)]
+struct Patience(usize);
+
+impl Patience {
+    const fn of(segment: &[u8]) -> Self {
+        Self(segment.len())
+    }
+
+    fn spend(&mut self, at: usize, item: &Item<'_>) {
+        self.0 = self.0.saturating_sub(item.next.saturating_sub(at));
+    }
+}
+
 const fn round_up(at: usize, unit: usize) -> usize {
     // A power of two.
     let mask = unit.wrapping_sub(1);
@@ -251,13 +266,36 @@ impl Ring {
         found.filter(|item| item.before == at)
     }
 
+    /// The record behind one that ended at `at`, if it is whole.
+    fn whole_from<'a>(
+        self,
+        segment: &'a [u8],
+        number: u64,
+        at: usize,
+        patience: &mut Patience,
+    ) -> Option<Item<'a>> {
+        let item = self.item_from(segment, number, at)?;
+        if item.bytes.is_none() {
+            patience.spend(at, &item);
+        }
+        item.bytes.map(|_| item)
+    }
+
     /// Behind what is missing: the offset from `from` on where the record before the next whole one ended, which begins before
     /// `limit`.
-    fn find(self, segment: &[u8], number: u64, from: usize, limit: usize) -> Option<usize> {
+    fn find(
+        self,
+        segment: &[u8],
+        number: u64,
+        from: usize,
+        limit: usize,
+        patience: &mut Patience,
+    ) -> Option<usize> {
         let from = round_up(from, WORD);
-        // The sums of wrong records are made of as many bytes as the segment has: more are not of an accident.
-        let mut patience = segment.len();
         for at in (from..limit).step_by(WORD) {
+            if patience.0 == 0 {
+                break;
+            }
             let Some(item) = item(segment, number, at) else {
                 continue;
             };
@@ -266,7 +304,7 @@ impl Ring {
             if follows && item.before >= from && item.bytes.is_some() {
                 return Some(item.before);
             }
-            patience = patience.checked_sub(item.next.saturating_sub(at))?;
+            patience.spend(at, &item);
         }
         None
     }
@@ -277,13 +315,12 @@ impl Ring {
         // Whether something is missing that may belong to a batch that was never committed.
         let mut is_open = false;
         let mut at = SEGMENT_HEAD;
+        let mut patience = Patience::of(segment);
         while at < segment.len() {
-            let whole = self
-                .item_from(segment, number, at)
-                .filter(|item| item.bytes.is_some());
-            let Some(item) = whole else {
+            let Some(item) = self.whole_from(segment, number, at, &mut patience) else {
                 is_open = true;
-                match self.find(segment, number, at.saturating_add(WORD), segment.len()) {
+                let from = at.saturating_add(WORD);
+                match self.find(segment, number, from, segment.len(), &mut patience) {
                     Some(next) => at = next,
                     None => break,
                 }

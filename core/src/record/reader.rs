@@ -1,8 +1,8 @@
 //! [`Reader`]: what a file of parts holds, also one of another program.
 
-use super::layout::{Part, Table};
+use super::layout::{Part, Table, table_copies};
 use super::log::Records;
-use super::slots::{SlotCopy, Value};
+use super::slots::{Copies, SlotCopy, Value};
 use super::store::load;
 use crate::error::{Error, RecordProblem as Problem};
 
@@ -47,12 +47,17 @@ impl<'a> Reader<'a> {
         self.table
     }
 
+    /// Returns each copy of the table, with its offset in the file.
+    pub fn table_copies(&self) -> impl Iterator<Item = (usize, SlotCopy<'a>)> + use<'a> {
+        each(table_copies(self.table.unit()), self.map, 0)
+    }
+
     /// Returns the newest value of a part.
     ///
     /// # Errors
     ///
     /// - [`Problem::NoPart`]: there is no value of this name.
-    /// - [`Problem::Damaged`]: all copies are damaged.
+    /// - [`Problem::Damaged`]: all copies are damaged, or none is whole and more are than a cut leaves.
     pub fn load(&self, name: &str) -> Result<Option<Value<'a>>, Error> {
         let part = self.part(name)?;
         let copies = part.as_slots().ok_or(Error::Record(Problem::NoPart))?;
@@ -70,13 +75,7 @@ impl<'a> Reader<'a> {
     ) -> Result<impl Iterator<Item = (usize, SlotCopy<'a>)> + use<'a>, Error> {
         let part = self.part(name)?;
         let copies = part.as_slots().ok_or(Error::Record(Problem::NoPart))?;
-        let bytes = part.of(self.map);
-        let offset = part.offset();
-        let copy = move |index| {
-            let at = offset.wrapping_add(copies.start(index));
-            (at, copies.read(bytes, index))
-        };
-        Ok((0..copies.number).map(copy))
+        Ok(each(copies, part.of(self.map), part.offset()))
     }
 
     /// Returns the records of a log, from the oldest to the newest.
@@ -108,4 +107,16 @@ impl<'a> Reader<'a> {
         let found = self.table.parts().find(|part| part.name() == name);
         found.ok_or(Error::Record(Problem::NoPart))
     }
+}
+
+/// The copies in the bytes of a part, with their offsets in the file.
+fn each(
+    copies: Copies,
+    bytes: &[u8],
+    offset: usize,
+) -> impl Iterator<Item = (usize, SlotCopy<'_>)> + use<'_> {
+    (0..copies.number).map(move |index| {
+        let at = offset.wrapping_add(copies.start(index));
+        (at, copies.read(bytes, index))
+    })
 }

@@ -198,7 +198,7 @@ impl<B: Backing, const N: usize> Store<B, N> {
         }
         upgrade(self, found)?;
         self.commit()?;
-        self.write_table()
+        self.write_table(false)
     }
 
     /// Takes a map whose table is not looked at: for a program that has no room for that, and knows its file.
@@ -225,7 +225,7 @@ impl<B: Backing, const N: usize> Store<B, N> {
         let map = self.map.as_ref();
         let newest = match table_copies(self.layout.unit).newest(map) {
             Ok(Some(newest)) => newest,
-            _ if self.layout.was_begun(map) => return self.write_table(),
+            _ if self.layout.was_begun(map) => return self.write_table(false),
             // What is there has no table.
             _ if !map.starts_with(&MAGIC) => return Err(Error::Record(Problem::Foreign)),
             _ => return Err(Error::Record(Problem::Damaged { offset: 0 })),
@@ -241,18 +241,27 @@ impl<B: Backing, const N: usize> Store<B, N> {
         if bytes.get(..len) != Some(newest.value.bytes) {
             return Err(Error::Record(Problem::OtherParts));
         }
-        Ok(())
+        // The second is written when the first is on stable storage. Without it the first may be in memory alone: a flush of it
+        // failed, and the process gave the file up.
+        let copies = table_copies(self.layout.unit);
+        let mut all = (0..copies.number).map(|index| copies.read(map, index));
+        let is_kept = |copy| matches!(copy, SlotCopy::Whole { value, .. } if value == newest.value);
+        match all.all(is_kept) {
+            true => Ok(()),
+            false => self.write_table(true),
+        }
     }
 
     /// Writes the table, as a value of its own: both copies, one after the other. With one alone, damage to it would be the end of a new
-    /// file, and would make an upgraded one look like an older.
-    fn write_table(&mut self) -> Result<(), Error> {
+    /// file, and would make an upgraded one look like an older. The newest is the first, where it is of this table.
+    fn write_table(&mut self, mut is_there: bool) -> Result<(), Error> {
         let (bytes, len) = self.layout.table();
         let table = bytes.get(..len).unwrap_or_default();
         let copies = table_copies(self.layout.unit);
         for _ in 0..copies.number {
-            self.put_copy(0, copies, false, self.layout.version, table)?;
+            self.put_copy(0, copies, is_there, self.layout.version, table)?;
             self.commit_staged()?;
+            is_there = false;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub enum Waited {
     Changed,
     /// The time is over.
     TimedOut,
-    /// A signal handler ran.
+    /// A signal handler ran, also one with `SA_RESTART`.
     Interrupted,
 }
 
@@ -43,7 +43,7 @@ impl Shared<'_> {
     /// - [`Error::OutOfRange`], [`Error::Unaligned`], [`Error::Protected`]: as for [`load`](Self::load). A page of private memory
     ///   that is only read is `Protected`, too: the kernel does not wait there.
     /// - [`Error::Unreachable`]: the page cannot be had: an access would raise SIGBUS, or `protect_range` hides it; or it is of
-    ///   `memfd_secret(2)`, where the kernel does not wait. With the offset in the map.
+    ///   `memfd_secret(2)` or of a device, as a dma-buf, where the kernel does not wait. With the offset in the map.
     /// - [`Error::Lost`]: a contained map lost that page, or lost another that was not acknowledged.
     /// - [`Error::Sys`]: a filter of system calls refuses futex(2).
     ///
@@ -143,10 +143,7 @@ impl Shared<'_> {
             return Ok(());
         }
         self.load::<u32>(offset)?;
-        match self.map.check_sound(span) {
-            Err(lost @ Error::Lost { .. }) => Err(lost),
-            _ => Ok(()),
-        }
+        self.map.check_lost(span)
     }
 
     #[cfg(not(feature = "fault"))]

@@ -207,20 +207,24 @@ pub(crate) unsafe fn futex_wait_shared(
     timeout: Option<Duration>,
 ) -> Result<(), Errno> {
     const WAIT: usize = 0;
-    // A struct __kernel_timespec, and a struct timespec of before. More is not told from for ever.
-    let time = timeout.map(|time| {
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        [seconds, time.subsec_nanos().into()]
-    });
-    let old = time.map(|time| time.map(|part| isize::try_from(part).unwrap_or(isize::MAX)));
+    // A struct __kernel_timespec, and a struct timespec of before. More is not told from for ever. That is said by a time, too:
+    // without one the kernel sleeps on after a signal handler with SA_RESTART.
+    let time = timeout.unwrap_or(Duration::MAX);
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let time = [seconds, time.subsec_nanos().into()];
+    let old = time.map(|part| isize::try_from(part).unwrap_or(isize::MAX));
     let word = word.expose_provenance();
     let value = usize::try_from(value).unwrap_or(usize::MAX);
     let arguments = |time: usize| [word, WAIT, value, time, 0, 0];
-    let address = |time: Option<*const c_void>| time.map_or(0, <*const c_void>::expose_provenance);
-    let new = time.as_ref().map(|time| ptr::from_ref(time).cast());
-    let old = old.as_ref().map(|time| ptr::from_ref(time).cast());
+    let (new, old) = (&raw const time, &raw const old);
     // SAFETY: the kernel reads the word and the times.
-    unsafe { futex_of(arguments(address(new)), arguments(address(old))) }.map(|_| ())
+    unsafe {
+        futex_of(
+            arguments(new.expose_provenance()),
+            arguments(old.expose_provenance()),
+        )
+    }
+    .map(|_| ())
 }
 
 /// `FUTEX_WAKE` among all processes that have the word mapped. Returns how many were woken.

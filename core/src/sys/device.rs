@@ -127,17 +127,18 @@ pub(crate) fn len_by_seeking(file: BorrowedFd<'_>) -> Result<u64, Error> {
 pub(crate) fn dma_buf_sync(file: BorrowedFd<'_>, flags: u64) -> Result<(), Error> {
     /// The kernel's `struct dma_buf_sync` is its flags.
     const DMA_BUF_IOCTL_SYNC: Opcode = opcode::write::<u64>(b'b', 0);
+    let mut refused = Errno::INTR;
     for _ in 0..PATIENCE {
         // SAFETY: a valid opcode, and u64 is what the kernel reads for it.
         let sync = unsafe { Setter::<DMA_BUF_IOCTL_SYNC, u64>::new(flags) };
         // SAFETY: it reads the flags; on a file of another type it is ENOTTY.
         match unsafe { ioctl::ioctl(file, sync) } {
             // The fence of a device was waited for.
-            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(errno @ (Errno::INTR | Errno::AGAIN)) => refused = errno,
             result => return named(Call::Ioctl, result),
         }
     }
-    Err(Error::sys(Call::Ioctl, Errno::INTR))
+    Err(Error::sys(Call::Ioctl, refused))
 }
 
 /// `DMA_HEAP_IOCTL_ALLOC`: a new dma-buf of a heap.

@@ -141,9 +141,12 @@ fn follow(guest: &mut Guest, log: &mut Log, options: &Options) -> Result<Said> {
         entries: Vec::new(),
         lines: Vec::new(),
     };
-    let start = Instant::now();
-    while said.lines.len() < options.lines && start.elapsed().as_secs() < options.seconds {
-        let line = guest.line()?.context(lost)?;
+    let end = Instant::now() + Duration::from_secs(options.seconds);
+    while said.lines.len() < options.lines {
+        let Some(line) = guest.line_until(end)? else {
+            break;
+        };
+        let line = line.context(lost)?;
         if let Some(status) = line.strip_prefix(say::EXIT) {
             // All that it had to do is done: the rest of its promises are as good as the others.
             ensure!(status == "0", "the program ended with status {status}");

@@ -310,6 +310,83 @@ fn history(seed: u64, torn: (Torn, usize), first: Option<usize>) -> usize {
     calls
 }
 
+/// Opens a new file, or upgrades one.
+#[allow(clippy::result_large_err, reason = "it has the disk")]
+fn open_or_upgrade(medium: Medium, is_newer: bool) -> Result<Medium, Refused<Medium>> {
+    fn change<const N: usize>(store: &mut Store<Medium, N>) {
+        store.slots("two").unwrap().put(1, b"kept").unwrap();
+        store.log("log").unwrap().append(b"kept").unwrap();
+        store.commit().unwrap();
+    }
+    // The other calls of the test are to fail alone.
+    let quiet = |store: &Medium| store.may_fail.set(false);
+    if is_newer {
+        let mut store = Store::upgrade(medium, NEXT, |store, _| {
+            store.edit(PLAIN, 0, 1)?[0] = 7;
+            Ok(())
+        })?;
+        quiet(store.get_ref());
+        change(&mut store);
+        Ok(store.into_inner())
+    } else {
+        let mut store = Store::open(medium, CUTS)?;
+        quiet(store.get_ref());
+        change(&mut store);
+        Ok(store.into_inner())
+    }
+}
+
+/// A program that cannot store the table gives the file up, and the next one finds it in memory, where the kernel takes it
+/// for stored: what that one commits is there after a cut.
+#[test]
+fn a_table_that_was_not_stored_is_written_again() {
+    let mut given_up = [0; 2];
+    for seed in 0..400 {
+        let mut random = random_of(seed);
+        let is_newer = seed % 2 == 1;
+        let zeros = vec![0; CUTS.len()];
+        let old = Medium::new(zeros.clone(), zeros, (Torn::Not, 512), random_of(seed));
+        let mut disk = match is_newer {
+            true => Store::open(old, CUTS).unwrap().into_inner().live,
+            false => old.live,
+        };
+        let len = if is_newer { NEXT.len() } else { CUTS.len() };
+        disk.resize(len, 0);
+        let random = random_of(random.next_u64());
+        let mut medium = Medium::new(disk.clone(), disk, (Torn::Not, 512), random);
+        medium.may_fail.set(true);
+        let mut medium = loop {
+            match open_or_upgrade(medium, is_newer) {
+                Ok(medium) => break medium,
+                Err(refused) => {
+                    medium = refused.map;
+                    given_up[usize::from(is_newer)] += 1;
+                    medium.give_up();
+                }
+            }
+        };
+        let image = medium.cut().image;
+        let reader = Reader::new(&image).unwrap_or_else(|lost| panic!("seed {seed}: {lost}"));
+        assert_eq!(reader.table().version, if is_newer { 2 } else { 1 });
+        let value = reader.load("two").unwrap().map(|value| value.bytes);
+        assert_eq!(value, Some(&b"kept"[..]), "seed {seed}");
+        assert_eq!(reader.records("log").unwrap().count(), 1, "seed {seed}");
+        if is_newer {
+            assert_eq!(reader.bytes(PLAIN).unwrap()[0], 7, "seed {seed}");
+        }
+        // Both copies: damage to either changes nothing.
+        for copy in [0, 1024] {
+            let mut image = image.clone();
+            image[copy + 30] ^= 4;
+            assert_eq!(
+                Reader::new(&image).unwrap().table().version,
+                if is_newer { 2 } else { 1 }
+            );
+        }
+    }
+    assert!(given_up.iter().all(|times| *times > 20), "{given_up:?}");
+}
+
 #[test]
 fn nothing_is_lost_stale_or_torn_after_cuts_six_deep() {
     for seed in 0..u64::from(rounds(2500)) {

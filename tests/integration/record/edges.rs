@@ -55,7 +55,7 @@ fn records(disk: &[u8], name: &str) -> Vec<u8> {
     let reader = Reader::new(disk).unwrap();
     let records = reader.records(name).unwrap();
     records
-        .map(|record| record.map_or(0, |bytes| bytes[0]))
+        .map(|record| record.map_or(0, |bytes| bytes.first().copied().unwrap_or(b'-')))
         .collect()
 }
 
@@ -187,7 +187,6 @@ fn right_heads_that_follow_nothing_are_passed_soon() {
         1,
         [Part::log("log", 2 * SEGMENT).segment(SEGMENT)]
     );
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
     let mut store = open(vec![0; LARGE.len()], LARGE).unwrap();
     store.log("log").unwrap().append(b"x").unwrap();
     store.commit().unwrap();
@@ -197,21 +196,8 @@ fn right_heads_that_follow_nothing_are_passed_soon() {
         let mut disk = whole.clone();
         for at in (128..SEGMENT - 16).step_by(16) {
             let len = if is_long { SEGMENT - at - 16 } else { 0 };
-            let first = (len as u32 + 1).to_le_bytes();
             // Of another record each.
-            let before = (96 + at as u32 / 2 / 16 * 16).to_le_bytes();
-            let mut sum = crc.digest();
-            for part in [
-                &1_u64.to_le_bytes()[..],
-                &(at as u32).to_le_bytes(),
-                &first,
-                &before,
-            ] {
-                sum.update(part);
-            }
-            let check = sum.finalize().to_le_bytes();
-            let bytes = crc.checksum(&check).to_le_bytes();
-            let head = [first, check, bytes, before].concat();
+            let head = head(at, len as u32 + 1, 96 + at as u32 / 2 / 16 * 16);
             disk[offset + at..][..16].copy_from_slice(&head);
         }
         assert_eq!(records(&disk, "log"), b"x");
@@ -220,4 +206,37 @@ fn right_heads_that_follow_nothing_are_passed_soon() {
         store.commit().unwrap();
         assert_eq!(records(&store.into_inner().disk, "log"), b"xy");
     }
+    // A long one that is damaged and a whole one without bytes, again and again: each is the first of a batch.
+    let mut disk = whole;
+    for at in (64..SEGMENT / 2).step_by(32) {
+        let (long, first) = (SEGMENT as u32 / 2 - 63, 1 << 31);
+        disk[offset + at..][..16].copy_from_slice(&head(at, long | first, at as u32));
+        let next = at + 16;
+        disk[offset + next..][..16].copy_from_slice(&head(next, 1 | first, next as u32));
+    }
+    assert!(records(&disk, "log").starts_with(b"x\0"));
+    let mut store = open(disk, LARGE).unwrap();
+    store.log("log").unwrap().append(b"y").unwrap();
+    store.commit().unwrap();
+    assert!(records(&store.into_inner().disk, "log").ends_with(b"y"));
+}
+
+/// A right head of a record of segment 1 that is whole if it has no bytes.
+fn head(at: usize, first: u32, before: u32) -> [u8; 16] {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    let (first, before) = (first.to_le_bytes(), before.to_le_bytes());
+    let mut sum = crc.digest();
+    for part in [
+        &1_u64.to_le_bytes()[..],
+        &(at as u32).to_le_bytes(),
+        &first,
+        &before,
+    ] {
+        sum.update(part);
+    }
+    let check = sum.finalize().to_le_bytes();
+    let bytes = crc.checksum(&check).to_le_bytes();
+    let mut head = [0; 16];
+    head.copy_from_slice([first, check, bytes, before].as_flattened());
+    head
 }

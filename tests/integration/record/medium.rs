@@ -1,6 +1,7 @@
 //! A disk in memory, of which a power cut leaves what a real one could.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use proptest::prelude::RngCore;
 use proptest::test_runner::TestRng;
@@ -62,6 +63,8 @@ pub(super) struct Medium {
     pub(super) may_lose: Cell<bool>,
     /// Where such a page is, and what it had.
     lost: Option<(usize, Vec<u8>)>,
+    /// What the kernel takes for stored, and is not.
+    clean: BTreeSet<usize>,
 }
 
 const FAILED: Error = Error::Busy;
@@ -83,7 +86,14 @@ impl Medium {
             failed: false,
             may_lose: Cell::new(false),
             lost: None,
+            clean: BTreeSet::new(),
         }
+    }
+
+    /// As another process finds it, when one whose commit failed has given it up.
+    pub(super) fn give_up(&mut self) {
+        self.clean = self.dirty().into_iter().collect();
+        self.failed = false;
     }
 
     pub(super) const fn is_lost(&self) -> bool {
@@ -142,7 +152,9 @@ impl Medium {
         let granules = (0..self.live.len()).step_by(self.granule);
         let is_lost = |at: &usize| self.lost.as_ref().is_some_and(|(lost, _)| lost == at);
         let differs = |at: &usize| self.live[self.range(*at)] != self.disk[self.range(*at)];
-        granules.filter(|at| !is_lost(at) && differs(at)).collect()
+        granules
+            .filter(|at| !is_lost(at) && differs(at) && !self.clean.contains(at))
+            .collect()
     }
 
     fn range(&self, at: usize) -> std::ops::Range<usize> {
@@ -196,6 +208,9 @@ impl AsRef<[u8]> for Medium {
 impl Backing for Medium {
     fn edit(&mut self, offset: usize, len: usize) -> Result<&mut [u8], Error> {
         self.at_call();
+        let granule = self.granule;
+        self.clean
+            .retain(|at| *at >= offset + len || at + granule <= offset);
         Ok(&mut self.live[offset..offset + len])
     }
 
@@ -239,6 +254,7 @@ impl Backing for Medium {
             return self.check();
         }
         self.failed = false;
+        self.clean.clear();
         for at in self.dirty() {
             self.write(at);
         }

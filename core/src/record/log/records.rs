@@ -1,6 +1,6 @@
 //! [`Records`]: an iterator over the records of a log.
 
-use super::{Place, Ring, SEGMENT_HEAD, WORD};
+use super::{Patience, Place, Ring, SEGMENT_HEAD, WORD};
 use crate::error::{Error, RecordProblem as Problem};
 use crate::record::sum::wide;
 
@@ -19,6 +19,8 @@ pub struct Records<'a> {
     next: Option<Place>,
     /// Where the records of that segment end.
     limit: usize,
+    /// In that segment.
+    patience: Patience,
 }
 
 impl<'a> Records<'a> {
@@ -31,13 +33,17 @@ impl<'a> Records<'a> {
             end,
             next: None,
             limit: 0,
+            patience: Patience(0),
         };
         if let Some(end) = end {
             let oldest = ring.oldest(part, end);
             records.enter(oldest);
             // The next to be written: perhaps some of it was, and its head was not.
             if oldest != end.index && oldest == ring.next(end.index) {
-                records.next = records.next.map(|place| records.behind_damage(place));
+                if let Some(place) = records.next {
+                    records.next = Some(records.behind_damage(place));
+                }
+                records.patience = records.fresh(oldest);
             }
         }
         records
@@ -55,6 +61,11 @@ impl<'a> Records<'a> {
             _ => self.limit_of(place),
         };
         self.next = Some(place);
+        self.patience = self.fresh(index);
+    }
+
+    fn fresh(&self, index: usize) -> Patience {
+        Patience::of(self.ring.bytes(self.part, index))
     }
 
     /// Where the records of a segment end: the next one knows.
@@ -71,24 +82,30 @@ impl<'a> Records<'a> {
     }
 
     /// The record at a place.
-    fn whole(&self, place: Place) -> Option<(&'a [u8], Place)> {
+    fn whole(&mut self, place: Place) -> Option<(&'a [u8], Place)> {
         let segment = self.ring.bytes(self.part, place.index);
-        let item = self.ring.item_from(segment, place.number, place.at)?;
+        let patience = &mut self.patience;
+        let item = self
+            .ring
+            .whole_from(segment, place.number, place.at, patience)?;
         let at = item.next;
         Some((item.bytes?, Place { at, ..place }))
     }
 
     /// The next place of the segment where a record is whole, or its end.
-    fn resume(&self, place: Place) -> Place {
+    fn resume(&mut self, place: Place) -> Place {
         let segment = self.ring.bytes(self.part, place.index);
         let from = place.at.saturating_add(WORD);
-        let found = self.ring.find(segment, place.number, from, self.limit);
-        let at = found.unwrap_or(self.limit);
+        let (number, limit) = (place.number, self.limit);
+        let found = self
+            .ring
+            .find(segment, number, from, limit, &mut self.patience);
+        let at = found.unwrap_or(limit);
         Place { at, ..place }
     }
 
     /// Behind the last place of a segment where a record is missing.
-    fn behind_damage(&self, place: Place) -> Place {
+    fn behind_damage(&mut self, place: Place) -> Place {
         let (mut from, mut place) = (place, place);
         while place.at < self.limit {
             match self.whole(place) {

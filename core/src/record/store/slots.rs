@@ -21,7 +21,8 @@ impl<B: Backing, const N: usize> Slots<'_, B, N> {
     ///
     /// # Errors
     ///
-    /// - [`Problem::Damaged`]: all copies are damaged. A value that is put nevertheless takes their place.
+    /// - [`Problem::Damaged`]: all copies are damaged, or none is whole and more are than a cut leaves. A value that is put
+    ///   nevertheless takes their place.
     /// - [`Error::Lost`]: a contained map lost bytes, which read as zeros; see [`Store::get_mut`].
     pub fn load(&self) -> Result<Option<Value<'_>>, Error> {
         let part = self.store.map.as_ref().get(self.offset..);

@@ -170,10 +170,10 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 #[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
-    // SAFETY: svc takes and gives these; the rest is the caller's duty.
+    // SAFETY: svc takes and gives these, and changes x8 where a signal stops a sleep; the rest is the caller's duty.
     unsafe {
         core::arch::asm!(
-            "svc 0", in("x8") number, inlateout("x0") a => result,
+            "svc 0", inlateout("x8") number => _, inlateout("x0") a => result,
             in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f, options(nostack)
         );
     }
@@ -184,10 +184,10 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 #[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
-    // SAFETY: ecall takes and gives these; the rest is the caller's duty.
+    // SAFETY: ecall takes and gives these, and changes a7 where a signal stops a sleep; the rest is the caller's duty.
     unsafe {
         core::arch::asm!(
-            "ecall", in("a7") number, inlateout("a0") a => result,
+            "ecall", inlateout("a7") number => _, inlateout("a0") a => result,
             in("a1") b, in("a2") c, in("a3") d, in("a4") e, in("a5") f, options(nostack)
         );
     }
@@ -198,10 +198,10 @@ unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
 #[inline]
 unsafe fn enter(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> usize {
     let result;
-    // SAFETY: svc takes and gives these; the rest is the caller's duty.
+    // SAFETY: svc takes and gives these, and may change r1, as above; the rest is the caller's duty.
     unsafe {
         core::arch::asm!(
-            "svc 0", in("r1") number, inlateout("r2") a => result,
+            "svc 0", inlateout("r1") number => _, inlateout("r2") a => result,
             in("r3") b, in("r4") c, in("r5") d, in("r6") e, in("r7") f, options(nostack)
         );
     }
