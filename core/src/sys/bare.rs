@@ -209,9 +209,10 @@ pub(crate) unsafe fn futex_wait_shared(
     const WAIT: usize = 0;
     // A struct __kernel_timespec, and a struct timespec of before. More is not told from for ever. That is said by a time, too:
     // without one the kernel sleeps on after a signal handler with SA_RESTART.
-    let time = timeout.unwrap_or(Duration::MAX);
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let time = [seconds, time.subsec_nanos().into()];
+    let time = timeout.map_or([i64::MAX, 0], |time| {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        [seconds, time.subsec_nanos().into()]
+    });
     let old = time.map(|part| isize::try_from(part).unwrap_or(isize::MAX));
     let word = word.expose_provenance();
     let value = usize::try_from(value).unwrap_or(usize::MAX);
