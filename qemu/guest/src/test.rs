@@ -59,7 +59,7 @@ pub fn enter_system(job: &Test) -> Result<(), Failure> {
     mount("tmpfs", "tmpfs", ROOT, "")?;
     let (systems, shares): (Vec<_>, Vec<_>) = job.shares.iter().partition(|(_, path)| *path == "/");
     for (tag, _) in systems {
-        system(&share(tag)?)?;
+        system(&share(tag)?, &shares)?;
     }
     bind("/dev", &format!("{ROOT}/dev"))?;
     bind("/sys", &format!("{ROOT}/sys"))?;
@@ -86,13 +86,11 @@ fn share(tag: &str) -> Result<String, Failure> {
 }
 
 /// The folders of a Debian system. Its links to /usr come with a package that needs more than unpacking.
-fn system(source: &str) -> Result<(), Failure> {
-    for entry in fs::read_dir(source)? {
-        let name = entry?.file_name();
-        let name = name.to_str().ok_or("an odd name")?;
-        let (from, to) = (format!("{source}/{name}"), format!("{ROOT}/{name}"));
+fn system(source: &str, shares: &[(&String, &String)]) -> Result<(), Failure> {
+    for name in names(source)? {
+        let from = format!("{source}/{name}");
         if Path::new(&from).is_dir() {
-            bind(&from, &to)?;
+            folder(&from, &format!("/{name}"), shares)?;
         }
     }
     for name in ["bin", "sbin", "lib", "lib64"] {
@@ -103,6 +101,37 @@ fn system(source: &str) -> Result<(), Failure> {
     }
     fs::create_dir_all(format!("{ROOT}/etc"))?;
     Ok(())
+}
+
+/// A folder of the system. Nothing can be made in it, so where the host's folders lie inside, it is made of its parts: a tree in
+/// /home, /root or /usr/src.
+fn folder(from: &str, path: &str, shares: &[(&String, &String)]) -> Result<(), Failure> {
+    let to = format!("{ROOT}{path}");
+    let inside = |share: &str| Path::new(share).starts_with(path);
+    if !shares.iter().any(|(_, share)| inside(share)) {
+        return bind(from, &to);
+    }
+    fs::create_dir_all(&to)?;
+    for name in names(from)? {
+        let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
+        let kind = fs::symlink_metadata(&from)?.file_type();
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+        } else if kind.is_dir() {
+            folder(&from, &format!("{path}/{name}"), shares)?;
+        } else {
+            fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn names(folder: &str) -> Result<Vec<String>, Failure> {
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry?.file_name().into_string();
+        Ok(name.map_err(|_| "an odd name")?)
+    };
+    fs::read_dir(folder)?.map(name).collect()
 }
 
 /// In the child: takes the system for its own, and becomes the program. Comes back with what went wrong.
