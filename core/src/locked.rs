@@ -69,8 +69,9 @@ impl MmapRaw {
     pub fn lock_writable(&self, offset: usize, len: usize) -> Result<(), Error> {
         // Says that it is more than the limit before it takes memory.
         let locked = match self.lock_on_fault_range(offset, len) {
+            // Unknown: also QEMU's user mode on powerpc.
             Err(Error::Sys {
-                errno: Errno::NOSYS,
+                errno: Errno::NOSYS | Errno::INVAL,
                 ..
             }) => Ok(()),
             limited => limited,
