@@ -39,7 +39,7 @@ pub enum Problem {
         /// The version of the layout.
         want: u32,
     },
-    /// The file is of this name and version, and has other parts: it was left as it is.
+    /// The file is of this name, and of this version or to be upgraded, and has other parts than the layout. It was left as it is.
     OtherParts,
     /// The file, or the map, is longer or shorter than the layout; or a value than its type.
     Length {
@@ -67,7 +67,7 @@ impl fmt::Display for Problem {
                 "the file is of version {found}, and the program of version {want}"
             ),
             Self::OtherParts => {
-                f.write_str("the file is of this name and version, and has other parts")
+                f.write_str("the file is of this name, and has other parts than the layout")
             }
             Self::Length { found, want } => {
                 write!(f, "{found} bytes are there, and {want} are wanted")

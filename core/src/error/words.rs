@@ -414,7 +414,7 @@ fn each_problem_of_records_has_its_words_and_its_kind() {
         ),
         (
             Problem::OtherParts,
-            "the file is of this name and version, and has other parts",
+            "the file is of this name, and has other parts than the layout",
             Std::InvalidData,
             Io::InvalidData,
         ),

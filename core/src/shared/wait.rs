@@ -60,7 +60,10 @@ impl Shared<'_> {
     ///         if number != seen {
     ///             return Ok(Some(number));
     ///         }
-    ///         if view.wait(0, seen, Some(Duration::from_millis(100)))? == Waited::TimedOut && !peer_is_there() {
+    ///         // Asked before the last look: it may write, and end.
+    ///         let is_there = peer_is_there();
+    ///         let waited = view.wait(0, seen, Some(Duration::from_millis(100)))?;
+    ///         if waited == Waited::TimedOut && !is_there {
     ///             return Ok(None);
     ///         }
     ///     }
