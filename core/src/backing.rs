@@ -46,8 +46,8 @@ pub trait Backing: AsRef<[u8]> {
     /// - What the device says: see [`MmapMut::flush`].
     fn commit_all(&mut self) -> Result<(), Error>;
 
-    /// Returns the error that a commit of anything would return before it asks the device: a commit failed, or bytes of a contained
-    /// map were lost.
+    /// Returns the error that a commit of anything would return before it asks the device: bytes of a contained map were lost, or
+    /// else a commit failed. What is read after a failed commit is there; after a loss it is not.
     ///
     /// # Errors
     ///
@@ -113,6 +113,7 @@ impl Backing for MmapMut {
 
     #[inline]
     fn check(&self) -> Result<(), Error> {
+        self.as_raw().check_lost(Span::whole(0))?;
         self.as_raw().check_sound(Span::whole(0))
     }
 
@@ -143,6 +144,7 @@ impl<const N: usize> Backing for Tracked<N> {
 
     #[inline]
     fn check(&self) -> Result<(), Error> {
+        self.as_map().as_raw().check_lost(Span::whole(0))?;
         self.as_map().as_raw().check_sound(Span::whole(0))
     }
 

@@ -344,7 +344,8 @@ impl MmapRaw {
     }
 
     /// The error of a loss, also where a flush failed before it.
-    #[cfg(feature = "fault")]
+    #[inline]
+    #[allow(dead_code, reason = "for features")]
     pub(crate) fn check_lost(&self, span: Span) -> Result<(), Error> {
         self.check_not_lost(span)
     }

@@ -196,9 +196,14 @@ impl At<'_> {
             self.step("prepare", prepare(&file))?;
             let ours = self.io("look at it", file.metadata())?;
             // Old overlay file systems say of a path other numbers than of a file that is open.
-            let named = fs::File::open(self.0).and_then(|named| named.metadata());
-            if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
-                return Ok(file);
+            match fs::File::open(self.0).and_then(|named| named.metadata()) {
+                Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => {
+                    return Ok(file);
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return self.io("look at its path", Err(error));
+                }
+                _ => {}
             }
         }
         let again = io::Error::other("it is replaced or removed each time it is locked");

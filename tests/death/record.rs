@@ -3,6 +3,7 @@
 use rawmap::durable::Options;
 use rawmap::record::{Layout, Part, layout};
 use rawmap::{Error, fault};
+use rawmap_tests::calls::refuse;
 
 use crate::survives;
 
@@ -56,4 +57,37 @@ fn what_a_contained_file_lost_is_told_and_comes_back() {
             assert_eq!(reader.records("log").unwrap().count(), 1);
         },
     );
+}
+
+/// The older copy is not taken for the newest, also where a commit failed before the page was lost.
+#[test]
+fn a_loss_is_told_after_a_commit_that_failed() {
+    const NAME: &str = "record::a_loss_is_told_after_a_commit_that_failed";
+    if rawmap_tests::emulator().is_some() || rawmap_tests::no_filters() {
+        return rawmap_tests::skip(NAME, "no filters of system calls");
+    }
+    survives(NAME, || {
+        fault::install().unwrap();
+        let folder = tempfile::tempdir_in(rawmap_tests::test_dir()).unwrap();
+        let path = folder.path().join("state");
+        // SAFETY: what this test takes away is contained.
+        let mut file = unsafe { Options::new().contained().open(&path, LAYOUT) }.unwrap();
+        for value in [b"one", b"two"] {
+            file.slots("value").unwrap().store(1, value).unwrap();
+        }
+        assert!(refuse(&[(libc::SYS_msync, None)]));
+        file.slots("value").unwrap().put(1, b"six").unwrap();
+        file.commit().unwrap_err();
+        // What is in memory can be read.
+        let value = |slots: rawmap::record::Slots<'_, _, 2>| {
+            slots.load().map(|value| value.unwrap().bytes.to_vec())
+        };
+        assert_eq!(value(file.slots("value").unwrap()), Ok(b"six".to_vec()));
+        let other = std::fs::File::options().write(true).open(&path).unwrap();
+        other
+            .set_len(LAYOUT.parts()[0].offset() as u64 + 65_536)
+            .unwrap();
+        let told = value(file.slots("value").unwrap());
+        assert!(matches!(told, Err(Error::Lost { .. })), "{told:?}");
+    });
 }

@@ -142,7 +142,8 @@ fn follow(guest: &mut Guest, log: &mut Log, options: &Options) -> Result<Said> {
         lines: Vec::new(),
     };
     let end = Instant::now() + Duration::from_secs(options.seconds);
-    while said.lines.len() < options.lines {
+    // A program that goes on saying something, too.
+    while said.lines.len() < options.lines && Instant::now() < end {
         let Some(line) = guest.line_until(end)? else {
             break;
         };
